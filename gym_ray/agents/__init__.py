@@ -1,0 +1,1 @@
+"""Agents: the loop between a model and a resources server."""

@@ -1,0 +1,63 @@
+"""The agent protocol and the limits that every agent obeys."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gym_ray.models.protocol import Model
+from gym_ray.resources.protocol import Resources, ResourcesSession
+from gym_ray.types.trajectory import Trajectory
+
+
+class AgentConfig(BaseModel):
+    """Limits and policies of the agent loop (``agent.*``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: str = "auto"
+    """auto (by the environment), tool_loop, gymnasium, or an import path `package.module:Class`."""
+    max_turns: int = 50
+    """Model calls per rollout; reaching it ends the rollout as `max_turns`."""
+    max_tokens: int | None = None
+    """Sampled tokens per rollout over all turns; the last call is shortened to fit. None: no budget."""
+    on_truncation: Literal["score", "mask"] = "score"
+    """What becomes of a trajectory cut by a limit: scored as it is, or kept but masked."""
+    max_tool_output_chars: int = 100_000
+    """A longer tool output is cut, with a note to the model."""
+    parallel_tool_calls: bool = True
+    """Run the tool calls of one turn at the same time."""
+    rollout_timeout_s: float = 3600.0
+    """Deadline of a whole rollout, in seconds; spent: failed as `agent_timeout`."""
+
+
+@dataclass(slots=True)
+class RolloutContext:
+    """One rollout in the making. ``task``: the row as JSON. ``trajectory`` grows in place, so that
+    whoever cuts the agent short still has what was done."""
+
+    rollout_id: str
+    task: dict[str, Any]
+    trajectory: Trajectory
+    model: Model
+    resources: Resources
+    session: ResourcesSession
+    sampling: dict[str, Any]
+
+
+class Agent(ABC):
+    """A loop that fills ``context.trajectory``. Stateless: one instance serves all rollouts of a process."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    async def run(self, context: RolloutContext) -> None:
+        """Drive model and tools until the trajectory is finished; set ``trajectory.finish_reason``.
+
+        Raises:
+            RolloutError: the rollout cannot go on.
+        """

@@ -1,0 +1,94 @@
+"""The authoring API: one class, plain async Python, no HTTP, no Ray.
+
+A :class:`ResourcesServer` owns the tools, the per-rollout session state and the verification of one kind
+of task. Lifecycle of a rollout: ``seed`` -> any number of tool calls -> ``verify`` -> ``close`` (always).
+One instance serves many rollouts at once, so per-rollout state lives in the session that ``seed`` returns,
+never on ``self``.
+
+What raises where: an exception in a tool is answered to the model as an error and keeps the session; one in
+``verify`` masks the rollout with the exception's last line; one in ``seed`` fails the rollout.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from gym_ray.resources.schema import ToolSpec, tool_spec
+from gym_ray.types.outcome import Reward
+from gym_ray.types.task import TaskRow
+from gym_ray.types.trajectory import Trajectory
+
+F = TypeVar("F", bound=Callable[..., Any])
+Session = dict[str, Any]
+"""Per-rollout state: whatever ``seed`` returned. Tools may mutate it."""
+
+
+def tool(function: F) -> F:
+    """Mark a method as a tool. Its signature (after ``self, session``) and docstring become its schema."""
+    function.__gym_ray_tool__ = True  # type: ignore[attr-defined]
+    return function
+
+
+class ResourcesServer:
+    """Base class of environments. Override :meth:`verify`; the rest has working defaults.
+
+    Class attributes an environment may set:
+
+    - ``Task``: its row type, a :class:`TaskRow` subclass.
+    - ``cpu_bound``: ``verify`` computes or blocks; it then runs in a killable worker process under
+      ``verify_timeout_s``, never on an event loop. Its ``session`` argument must then be picklable.
+    - ``pure``: no I/O, no state beyond the session and microseconds per call; such an environment is
+      placed inside the agent's own process by default.
+    - ``needs_tokens``: ``verify`` reads ``trajectory.turns[i].tokens`` (otherwise they are not sent).
+    - ``tool_timeout_s``, ``verify_timeout_s``, ``seed_timeout_s``: deadlines in seconds.
+    - ``expose_tools``: add this class's tools to each request. Set False when rows list their tools.
+    """
+
+    Task: ClassVar[type[TaskRow]] = TaskRow
+    cpu_bound: ClassVar[bool] = False
+    pure: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = False
+    expose_tools: ClassVar[bool] = True
+    seed_timeout_s: ClassVar[float] = 60.0
+    tool_timeout_s: ClassVar[float] = 60.0
+    verify_timeout_s: ClassVar[float] = 60.0
+
+    def __init__(self, **options: Any) -> None:
+        """``options``: the environment's own settings from its configuration (``envs.NAME.options``).
+
+        Subclasses that take options declare them as keyword arguments; an unknown one is a ``TypeError``.
+        """
+        if options:
+            raise TypeError(f"{type(self).__name__} takes no option {', '.join(map(repr, options))}")
+
+    async def seed(self, task: Any) -> Session:
+        """Prepare one rollout and return its session state."""
+        return {}
+
+    async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward | float:
+        """Grade a finished rollout. Raise ``MaskRollout`` when it cannot be judged."""
+        raise TypeError(f"{type(self).__name__} must define `async def verify(self, task, trajectory, session)`")
+
+    async def verify_group(self, task: Any, trajectories: Sequence[Trajectory]) -> list[Reward | float]:
+        """Grade all rollouts of one task together (pairwise, relative). Defining it replaces ``verify``."""
+        raise TypeError(f"{type(self).__name__} has no group verifier")
+
+    async def close(self, session: Session) -> None:
+        """Release what the session holds. Called once per seeded session, also after failures."""
+
+    @classmethod
+    def scores_groups(cls) -> bool:
+        """True when the class defines :meth:`verify_group`."""
+        return cls.verify_group is not ResourcesServer.verify_group
+
+    @classmethod
+    def tools(cls) -> dict[str, ToolSpec]:
+        """This class's tools by name, in definition order (inherited ones first)."""
+        found: dict[str, ToolSpec] = {}
+        for base in reversed(cls.__mro__):
+            for name, member in vars(base).items():
+                if inspect.isfunction(member) and getattr(member, "__gym_ray_tool__", False):
+                    found[name] = tool_spec(member)
+        return found
