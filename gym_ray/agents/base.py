@@ -6,17 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from gym_ray.models.protocol import Model
 from gym_ray.resources.protocol import Resources, ResourcesSession
+from gym_ray.types.settings import Settings
 from gym_ray.types.trajectory import Trajectory
 
 
-class AgentConfig(BaseModel):
+class AgentConfig(Settings):
     """Limits and policies of the agent loop (``agent.*``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: str = "auto"
     """auto (by the environment), tool_loop, gymnasium, or an import path `package.module:Class`."""

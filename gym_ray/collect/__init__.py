@@ -1,0 +1,1 @@
+"""Collection: from tasks to durable, scored rollouts, exactly once."""

@@ -1,0 +1,78 @@
+"""Settings of one collection run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gym_ray.agents.base import AgentConfig
+from gym_ray.models.config import ModelConfig
+from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.types.settings import Settings
+
+
+class TasksConfig(Settings):
+    """Where tasks come from (``tasks.*``)."""
+
+    path: str | list[str] | None = None
+    """Task files: JSONL or Parquet; a file, directory or glob, local or `s3://...`. Rows say their environment
+    (`environment`, `agent_ref.name`, `task_source`); with one environment chosen they need not."""
+    limit: int | None = None
+    """First N rows of each environment only."""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """stop: list every bad row and end. skip: record them in `failures/` and go on."""
+    prompt: str | None = None
+    """YAML file with `user` and optionally `system`: `{field}` templates over the row that make its input."""
+    max_row_mb: float = 64.0
+    """A longer line is a bad row."""
+
+
+class CollectConfig(Settings):
+    """How rollouts are made (``collect.*``)."""
+
+    rollouts_per_task: int = 1
+    """Rollouts of each task: the group size."""
+    num_agents: int = 1
+    """Agent worker processes."""
+    agent_cpus: float = 0.5
+    """Ray CPUs reserved per agent worker."""
+    in_flight: int = 1024
+    """Rollouts in flight in one agent worker."""
+    block_rollouts: int | None = None
+    """Rollouts per Ray Data block. None: one group, or as many small groups as make up to 64."""
+    max_attempts: int = 3
+    """Attempts at one rollout when a session is lost or an attempt fails without being terminal."""
+    max_worker_deaths: int = 2
+    """Deaths of an agent worker while a rollout ran alone in it (as a suspect) before it is given up."""
+    group_deadline_s: float | None = None
+    """Group verifiers: seconds from a group's first finished rollout until the rest are given up."""
+    fsync: bool = False
+    """Also survive a host's power loss, at the price of a disk flush per second."""
+    formats: list[Literal["jsonl", "parquet"]] = Field(default_factory=lambda: ["jsonl", "parquet"])
+    """Shard formats to write."""
+    rows_per_shard: int = 10_000
+    """Rollouts per shard file."""
+    max_failed_fraction: float = 0.05
+    """Above this share of failed rollouts the command ends with exit code 3."""
+    watchdog_s: float = 300.0
+    """Seconds without any finished rollout after which the table of what is in flight is logged."""
+    resume: bool = True
+    """Go on where an earlier run in the same directory stopped. false: refuse to touch such a directory."""
+
+
+class RunConfig(Settings):
+    """One run: everything that decides what it makes."""
+
+    run_dir: str
+    """The run's directory, local or any fsspec / pyarrow address."""
+    envs: dict[str, EnvironmentConfig]
+    """Environments by name."""
+    tasks: TasksConfig = Field(default_factory=TasksConfig)
+    """Where tasks come from."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The policy model."""
+    agent: AgentConfig = Field(default_factory=AgentConfig)
+    """The agent loop's limits."""
+    collect: CollectConfig = Field(default_factory=CollectConfig)
+    """How rollouts are made."""

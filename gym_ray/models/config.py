@@ -1,0 +1,86 @@
+"""Settings of a model (``model.*``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gym_ray.types.settings import Settings
+
+
+class RetryConfig(Settings):
+    """Budget of one model call."""
+
+    max_attempts: int = 6
+    """Tries in all, the first included."""
+    base_s: float = 0.5
+    """First backoff, in seconds; doubles each time, with full jitter."""
+    max_s: float = 30.0
+    """Longest single backoff, in seconds. A longer Retry-After wins, within `timeout_s`."""
+
+
+class ServeConfig(Settings):
+    """The Ray Serve deployment that hosts the model (kind `vllm`)."""
+
+    path: str | None = None
+    """Directory or hub name of the weights."""
+    engine: str = "gym_ray.models.serve.vllm_engine:VllmEngine"
+    """Import path of the engine class; another one is for benchmarks and tests."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of vLLM's AsyncEngineArgs, by name (`tensor_parallel_size`, `max_model_len`, ...)."""
+    num_replicas: int = 1
+    """Replicas, each with its own engine."""
+    num_cpus: float = 1.0
+    """Ray CPUs per replica."""
+    num_gpus: float = 0.0
+    """GPUs per worker of the engine; 0: the CPU engine. Tensor and pipeline parallel sizes multiply it."""
+    tool_parser: str | None = None
+    """Name of a vLLM tool parser (`hermes`, `qwen3_coder`, ...)."""
+    reasoning_parser: str | None = None
+    """Name of a vLLM reasoning parser (`qwen3`, `deepseek_r1`, ...)."""
+    parser_plugins: list[str] = Field(default_factory=list)
+    """Python files that register further parsers."""
+    chat_template: str | None = None
+    """Template file or text that replaces the tokenizer's own."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Defaults handed to the template (`{enable_thinking: true}`)."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of the replica."""
+    startup_timeout_s: float = 900.0
+    """How long the engine may take to come up, in seconds."""
+
+
+class ModelConfig(Settings):
+    """A model: a remote endpoint, or a vLLM deployment of our own."""
+
+    kind: Literal["openai", "vllm"] = "openai"
+    """openai: any OpenAI-compatible endpoint at `base_url`. vllm: our own deployment on Ray Serve."""
+    name: str = "default"
+    """Model name sent with each request."""
+    base_url: str | list[str] | None = None
+    """Endpoint, `http(s)://host:port/v1`. Several: each rollout sticks to one."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the API key; the key itself is never written anywhere."""
+    dialect: Literal["auto", "responses", "chat"] = "auto"
+    """Which route the endpoint speaks. auto: `/responses`, falling back to `/chat/completions` on 404."""
+    token_ids: Literal["auto", "off", "vllm", "nemo_rl"] = "auto"
+    """How exact ids are asked for. auto: ask as vLLM wants and take what comes. nemo_rl: its contract."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """Create parameters that fill what a row leaves unset (`{temperature: 1.0, max_output_tokens: 4096}`)."""
+    sampling_overrides: dict[str, Any] = Field(default_factory=dict)
+    """Create parameters that replace the row's own."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields for the request body, as the endpoint wants them."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Further HTTP headers. For secrets use `api_key_env`."""
+    max_concurrency: int | None = None
+    """Calls in flight per agent worker. None: adaptive (slow start, growth, cut on 429, 503 and timeouts)."""
+    timeout_s: float = 600.0
+    """Deadline of one call with all its retries, in seconds."""
+    connect_timeout_s: float = 30.0
+    """Deadline of one connection attempt, in seconds."""
+    retry: RetryConfig = Field(default_factory=RetryConfig)
+    """Retry budget."""
+    serve: ServeConfig = Field(default_factory=ServeConfig)
+    """The deployment, for kind vllm."""

@@ -1,0 +1,46 @@
+"""Settings of one environment (``envs.NAME.*``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gym_ray.types.settings import Settings
+
+
+class EnvironmentConfig(Settings):
+    """Which class serves an environment, and where it runs."""
+
+    server: str
+    """The ResourcesServer class: `package.module:Class`, or `path/to/file.py:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+    tasks: str | list[str] | None = None
+    """Task files of this environment. None: those of `tasks.path`, else the environment's own examples."""
+    aliases: list[str] = Field(default_factory=list)
+    """Other names under which rows may ask for it (`agent_ref.name`, `task_source`)."""
+    placement: Literal["auto", "inline", "actor"] = "auto"
+    """inline: in the agent's process. actor: a pool of Ray actors. auto: inline for `pure` classes, else actor."""
+    num_actors: int = 1
+    """Size of the actor pool. Sessions are spread over it and stay where they began."""
+    num_cpus: float = 0.1
+    """Ray CPUs reserved per actor."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom Ray resources per actor (`{sandbox: 1}`)."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Ray node labels the actors need."""
+    max_restarts: int = -1
+    """Restarts of a dead actor; -1: always."""
+    max_sessions: int = 4096
+    """Sessions open at once in one actor; more wait."""
+    session_ttl_s: float = 7200.0
+    """An idle session is closed after this many seconds (its rollout then fails as `session_expired`)."""
+    verify_workers: int = 1
+    """Worker processes per host for a `cpu_bound` verifier."""
+    seed_timeout_s: float | None = None
+    """Overrides the class's deadline for `seed` and `reset`, in seconds."""
+    tool_timeout_s: float | None = None
+    """Overrides the class's deadline per tool call or step, in seconds."""
+    verify_timeout_s: float | None = None
+    """Overrides the class's deadline for `verify`, in seconds."""
