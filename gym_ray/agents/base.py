@@ -33,16 +33,21 @@ class AgentConfig(Settings):
 
 @dataclass(slots=True)
 class RolloutContext:
-    """One rollout in the making. ``task``: the row as JSON. ``trajectory`` grows in place, so that
-    whoever cuts the agent short still has what was done."""
+    """One rollout in the making.
+
+    ``task``: the row as JSON. ``params``: create parameters to send, complete, without the conversation.
+    ``trajectory`` and ``timings`` (seconds by phase) grow in place, so that whoever cuts the agent short
+    still has what was done.
+    """
 
     rollout_id: str
     task: dict[str, Any]
+    params: dict[str, Any]
     trajectory: Trajectory
     model: Model
     resources: Resources
     session: ResourcesSession
-    sampling: dict[str, Any]
+    timings: dict[str, float]
 
 
 class Agent(ABC):

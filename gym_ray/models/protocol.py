@@ -14,8 +14,8 @@ from gym_ray.types.trajectory import FinishReason, Usage
 class ModelRequest:
     """One model call.
 
-    ``params``: Responses create parameters without ``input`` and ``instructions`` (``tools``,
-    ``temperature``, ``top_p``, ``max_output_tokens``, ``tool_choice``, ``metadata``, ...). ``items``: the
+    ``params``: complete Responses create parameters (defaults and overrides merged) without ``input`` and
+    ``instructions`` (``tools``, ``temperature``, ``top_p``, ``max_output_tokens``, ...). ``items``: the
     conversation so far. ``last_turn``: exact tokens of this rollout's previous call (None on the first, or
     when the endpoint gave none), and ``covered``: how many of ``items`` those tokens stand for (prompt and
     output of that call); a token-exact model extends them instead of rendering history again.

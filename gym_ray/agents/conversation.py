@@ -1,0 +1,80 @@
+"""One rollout's conversation with a model: items so far, exact tokens so far, tokens left.
+
+Every agent loop asks the model through :meth:`Conversation.ask`, so that turns, token bookkeeping and
+budgets are kept in one place.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gym_ray.agents.base import AgentConfig, RolloutContext
+from gym_ray.models.protocol import ModelReply, ModelRequest
+from gym_ray.types.errors import FailureKind, RolloutError, Stage
+from gym_ray.types.items import Item
+from gym_ray.types.tokens import TurnTokens
+from gym_ray.types.trajectory import FinishReason, Turn
+
+CUT = frozenset({FinishReason.LENGTH, FinishReason.CONTEXT_WINDOW, FinishReason.CONTENT_FILTER})
+"""Reasons of one call after which the loop cannot go on."""
+
+
+class Conversation:
+    """What was said (``items``) and how much may still be sampled. Grows ``context.trajectory`` in place."""
+
+    def __init__(self, context: RolloutContext, config: AgentConfig) -> None:
+        self._context = context
+        self._config = config
+        self._items = list(context.trajectory.input)
+        self._last: TurnTokens | None = None
+        self._covered = 0
+        self._left = config.max_tokens
+
+    def add(self, item: Item) -> None:
+        """Append something the model did not say: a tool's output, an observation."""
+        self._items.append(item)
+        self._context.trajectory.items.append(item)
+
+    async def ask(self) -> ModelReply:
+        """One model call. Its items, tokens and usage are on the trajectory when this returns.
+
+        Raises:
+            RolloutError: the model's own, or ``prompt_too_long`` when not even the first prompt fits.
+        """
+        context, trajectory = self._context, self._context.trajectory
+        params = context.params if self._left is None else self._shortened(self._left)
+        request = ModelRequest(params, self._items, context.rollout_id, self._last, self._covered)
+        began = time.perf_counter()
+        reply = await context.model.respond(request)
+        seconds = time.perf_counter() - began
+        context.timings["model"] = context.timings.get("model", 0.0) + seconds
+        if reply.finish_reason is FinishReason.CONTEXT_WINDOW and not reply.items:
+            if not trajectory.turns:
+                reason = "the first prompt does not fit the model's context window"
+                raise RolloutError(FailureKind.PROMPT_TOO_LONG, Stage.MODEL, reason)
+            return reply
+        self._items += reply.items
+        trajectory.items += reply.items
+        last_item = len(trajectory.items) - 1
+        trajectory.turns.append(Turn(last_item, reply.finish_reason, reply.usage, reply.tokens, seconds))
+        self._last, self._covered = reply.tokens, len(self._items)
+        if self._left is not None:
+            self._left -= reply.usage.completion_tokens
+        return reply
+
+    def stopped_by(self, reply: ModelReply) -> FinishReason | None:
+        """The reason for which the loop must end after ``reply``, or None."""
+        if reply.finish_reason in CUT:
+            return reply.finish_reason
+        if self._left is not None and self._left <= 0:
+            return FinishReason.LENGTH
+        return None
+
+    @property
+    def turns_left(self) -> bool:
+        """False once ``max_turns`` model calls were made."""
+        return len(self._context.trajectory.turns) < self._config.max_turns
+
+    def _shortened(self, left: int) -> dict[str, object]:
+        asked = self._context.params.get("max_output_tokens")
+        return {**self._context.params, "max_output_tokens": min(left, asked) if asked else left}
