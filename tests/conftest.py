@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests.
+
+Ray listens on every interface, so tests that start it belong in a loopback-only network namespace
+(``scripts/test`` makes one). Workers inherit this process's environment: the repository root goes onto
+their ``PYTHONPATH``, so that classes defined in a test file can be unpickled there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[dict[str, Any]]:
+    """One small Ray for the whole session; yields what ``ray.init`` returned (address, session directory)."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    import ray
+
+    # Unix socket paths below this directory must stay under 107 characters.
+    temp_dir = tempfile.mkdtemp(prefix="gr")
+    context = ray.init(
+        num_cpus=8,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        _temp_dir=temp_dir,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    yield dict(context.address_info)
+    ray.shutdown()
+    shutil.rmtree(temp_dir, ignore_errors=True)
