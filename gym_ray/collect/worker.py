@@ -1,0 +1,212 @@
+"""The agent worker: hundreds of rollouts in flight in one process, each durable the moment it ends.
+
+It is a plain synchronous object that owns a private event loop in a thread of its own. Any number of
+threads may call :meth:`AgentWorker.run`; each call takes a block of tasks, waits until every rollout of it
+has a verdict in the journal, and returns receipts in input order. It knows nothing of Ray Data, so other
+drivers can feed it as well.
+
+Invariants: a rollout that the journal has is never made again; no straggler holds back a finished one (it
+is in the journal already); a rollout in the air when the process dies is made again from its start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+import uvloop
+
+from gym_ray.agents.load import make_agent
+from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
+from gym_ray.collect.config import RunConfig
+from gym_ray.collect.group import settle_group
+from gym_ray.collect.history import History
+from gym_ray.collect.journal import JournalWriter, Kind
+from gym_ray.collect.lanes import Lanes
+from gym_ray.collect.record import decode, encode
+from gym_ray.collect.reporter import Reporter
+from gym_ray.collect.rundir import RunDir
+from gym_ray.models.connect import ListEndpoints, connect_model
+from gym_ray.models.sampling import effective_params
+from gym_ray.resources.connect import connect
+from gym_ray.types.errors import FailureKind, Stage
+from gym_ray.types.outcome import Failure
+from gym_ray.types.rollout import Rollout
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker needs, picklable. ``pools``: actor pools by environment (absent: inline).
+
+    ``endpoints``: lists our own deployment's replicas; None for a remote endpoint. ``board``: the driver's
+    board actor. ``dead_segments``: journal segments whose writers are known to be gone.
+    """
+
+    run: str
+    config: RunConfig
+    pools: dict[str, Any] = field(default_factory=dict)
+    endpoints: ListEndpoints | None = None
+    board: Any = None
+    dead_segments: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class PlannedTask:
+    """One row of the plan: rollouts ``first_index`` .. ``first_index + rollouts - 1`` of one task."""
+
+    number: int
+    task_id: str
+    environment: str
+    first_index: int
+    rollouts: int
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How a block ended: rollouts finished now, found finished in the journal, and not started (stopping)."""
+
+    finished: int
+    known: int
+    skipped: int
+
+
+class AgentWorker:
+    """See the module."""
+
+    def __init__(self, setup: WorkerSetup, name: str) -> None:
+        self._setup, self._name = setup, name
+        self._incarnation = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._loop = uvloop.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True).start()
+        self._submit(self._open())
+
+    def run(self, tasks: list[PlannedTask]) -> Receipt:
+        """Make every rollout of ``tasks`` that the journal lacks. Blocks the calling thread."""
+        return self._submit(self._run(tasks))
+
+    def close(self) -> None:
+        """Flush the journal and let go of models and environments."""
+        self._submit(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> None:
+        setup, config = self._setup, self._setup.config
+        run = RunDir(setup.run)
+        self._history = History(run, self._name, setup.dead_segments)
+        self._journal = JournalWriter(run, self._name, fsync=config.collect.fsync)
+        self._model = connect_model(config.model, setup.endpoints)
+        self._makers = {name: await self._make_maker(name) for name in config.envs}
+        self._lanes = Lanes(config.collect.in_flight)
+        self._reporter = Reporter(setup.board, self._name, self._incarnation)
+        self._reporter.start()
+        self._seen: set[tuple[int, int]] = set()
+        # Everything up to here lives as long as the process: keep the collector from walking it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    async def _make_maker(self, name: str) -> RolloutMaker:
+        config = self._setup.config
+        resources = connect(name, config.envs[name], self._setup.pools.get(name))
+        agent = make_agent(config.agent, gymnasium=resources.gymnasium)
+        kind = type(agent).__name__
+        return RolloutMaker(agent, kind, config.agent, self._model, resources, config.collect.max_attempts)
+
+    async def _run(self, tasks: list[PlannedTask]) -> Receipt:
+        block = (tasks[0].number, tasks[0].first_index) if tasks else (-1, -1)
+        if block in self._seen:
+            # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
+            self._journal.flush()
+            self._history.reload()
+        self._seen.add(block)
+        counts = await asyncio.gather(*(self._run_task(task) for task in tasks))
+        self._journal.flush()
+        return Receipt(*(sum(column) for column in zip(*counts, strict=True))) if counts else Receipt(0, 0, 0)
+
+    async def _run_task(self, planned: PlannedTask) -> tuple[int, int, int]:
+        wanted = range(planned.first_index, planned.first_index + planned.rollouts)
+        missing = [index for index in wanted if not self._history.is_done(planned.number, index)]
+        known = planned.rollouts - len(missing)
+        if not missing:
+            return 0, known, 0
+        maker = self._makers[planned.environment]
+        task = self._spec(planned, maker)
+        if maker.resources.scores_groups:
+            members = [self._member(maker, task, index) for index in missing]
+            deadline_s = self._setup.config.collect.group_deadline_s
+            finished = await settle_group(maker, task, members, deadline_s, self._finish)
+        else:
+            finished = sum(await asyncio.gather(*(self._single(maker, task, index) for index in missing)))
+        return finished, known, len(missing) - finished
+
+    async def _single(self, maker: RolloutMaker, task: TaskSpec, index: int) -> bool:
+        rollout = await self._fly(maker, task, index)
+        if rollout is not None:
+            self._finish(rollout)
+        return rollout is not None
+
+    async def _member(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
+        generated = self._history.generated(task.number, index)
+        if generated is not None:
+            return decode(generated)
+        rollout = await self._fly(maker, task, index)
+        if rollout is not None and rollout.failure is None:
+            self._append(Kind.GENERATED, rollout)
+        return rollout
+
+    async def _fly(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
+        """One rollout in its lane; None when the run is stopping and it was not begun."""
+        deaths = self._history.deaths(task.number, index)
+        if deaths.alone >= self._setup.config.collect.max_worker_deaths:
+            return self._poisonous(maker, task, index, deaths.total)
+        with self._reporter.waiting():
+            lane = self._lanes.of(deaths.total)
+            await lane.acquire()
+        try:
+            if self._reporter.stopping:
+                return None
+            self._journal.start(task.number, index, alone=self._lanes.alone(deaths.total))
+            with self._reporter.flying(Flight(f"{task.task_id}-{index}", task.environment)) as flight:
+                return await maker.make(task, index, flight)
+        finally:
+            lane.release()
+
+    def _poisonous(self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: int) -> Rollout:
+        reason = f"its agent worker died {deaths} times while it ran, the last times with nothing else running"
+        rollout = maker.blank(task, index, attempt=deaths)
+        rollout.failure = Failure(FailureKind.KILL_SHAPED, Stage.WORKER, reason)
+        return rollout
+
+    def _finish(self, rollout: Rollout) -> None:
+        self._append(Kind.ROLLOUT, rollout)
+        self._reporter.tally.count(rollout)
+
+    def _append(self, kind: Kind, rollout: Rollout) -> None:
+        reward = rollout.reward.value if rollout.reward is not None else None
+        key = rollout.task_number, rollout.rollout_index
+        self._journal.append(kind, *key, OUTCOME_CODES[rollout.outcome], reward, encode(rollout))
+
+    def _spec(self, planned: PlannedTask, maker: RolloutMaker) -> TaskSpec:
+        row = orjson.loads(planned.row)
+        params = effective_params(row["responses_create_params"], self._setup.config.model, maker.resources.tools)
+        return TaskSpec(planned.number, planned.task_id, planned.environment, planned.row, row, params)
+
+    async def _close(self) -> None:
+        await self._reporter.stop()
+        self._journal.close()
+        await self._model.close()
+        for maker in self._makers.values():
+            await maker.resources.aclose()
