@@ -92,3 +92,10 @@ class ResourcesServer:
                 if inspect.isfunction(member) and getattr(member, "__gym_ray_tool__", False):
                     found[name] = tool_spec(member)
         return found
+
+    def offered_tools(self) -> dict[str, ToolSpec]:
+        """The tools this instance answers to and adds to requests: all of its class's.
+
+        Override it when an option narrows them (``gym_ray.environments.workplace`` does).
+        """
+        return self.tools()

@@ -79,6 +79,11 @@ def final_text(items: list[Item]) -> str:
     return ""
 
 
+def output_text(items: Iterable[Item]) -> str:
+    """Text of all assistant messages joined without a separator: the Responses API's ``output_text``."""
+    return "".join(item_text(item) for item in items if is_assistant_message(item))
+
+
 def input_items(params: dict[str, Any]) -> list[Item]:
     """``responses_create_params.input`` as a list of items (a string is one user message).
 
