@@ -1,0 +1,38 @@
+"""The Ray that a run uses: the cluster it is on, or a private local one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+LOCAL_CPUS = 4
+"""Ray CPUs of a local cluster at least: they only count actors, which mostly wait."""
+LOCAL_STORE = 256 * 1024 * 1024
+"""Bytes of object store of a local cluster: only plans and receipts go through it."""
+
+
+@contextlib.contextmanager
+def ray_session() -> Iterator[None]:
+    """Connect to the running cluster (``RAY_ADDRESS``, or inside a Ray job), else start a local Ray.
+
+    What this starts, it ends. A Ray that was already initialised is used and left alone.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    else:
+        cpus = max(LOCAL_CPUS, os.cpu_count() or 1)
+        ray.init("local", num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,65 @@
+"""Lanes, tallies, the board's arithmetic and the watchdog: the pure parts of supervision."""
+
+from __future__ import annotations
+
+from gym_ray.collect.board import Board
+from gym_ray.collect.config import CollectConfig
+from gym_ray.collect.lanes import Lanes
+from gym_ray.collect.pipeline import block_tasks, concurrent_blocks
+from gym_ray.collect.progress import Rates
+from gym_ray.collect.tally import EnvironmentTally, Oldest, Tally
+from gym_ray.collect.watchdog import Watchdog
+
+
+def test_a_first_death_costs_nothing_and_further_ones_narrow_the_lane() -> None:
+    lanes = Lanes(1024)
+    assert [lanes.width(deaths) for deaths in range(7)] == [1024, 1024, 128, 16, 2, 1, 1]
+    assert [lanes.alone(deaths) for deaths in range(7)] == [False] * 5 + [True] * 2
+    assert lanes.of(0) is lanes.of(1)
+    assert lanes.of(2) is not lanes.of(3)
+
+
+def tally(scored: int, in_flight: int, *oldest: Oldest) -> Tally:
+    return Tally({"env": EnvironmentTally(scored=scored, reward=scored / 2)}, in_flight=in_flight, oldest=list(oldest))
+
+
+def test_the_board_keeps_a_dead_incarnations_counts_but_not_its_flights() -> None:
+    board = Board()
+    board.report("w", "1", tally(10, 5, Oldest("a-0", "env", "model", 9.0, "w")))
+    board.report("w", "1", tally(12, 6))
+    assert not board.report("w", "2", tally(3, 4, Oldest("b-0", "env", "seed", 1.0, "w")))
+    total = board.read()
+    assert total.finished == 15
+    assert total.in_flight == 4
+    assert [flight.rollout_id for flight in total.oldest] == ["b-0"]
+    assert total.environments["env"].mean_reward == 0.5
+    board.stop()
+    assert board.report("w", "2", tally(3, 4))
+
+
+def test_the_watchdog_speaks_only_when_nothing_finishes() -> None:
+    watchdog = Watchdog(60)
+    assert watchdog.look(0, tally(1, 5)) is None
+    assert watchdog.look(59, tally(1, 5)) is None
+    report = watchdog.look(61, tally(1, 5, Oldest("a-0", "env", "verify", 61.0, "worker-id")))
+    assert report is not None
+    assert "env/a-0: in verify for 61 s" in report
+    assert watchdog.look(62, tally(1, 5)) is None
+    assert watchdog.look(122, tally(2, 5)) is None
+
+
+def test_rates_are_means_over_the_window() -> None:
+    rates = Rates()
+    assert rates.update(0.0, 0, 0) == (0.0, 0.0)
+    assert rates.update(10.0, 50, 1000) == (5.0, 100.0)
+    assert rates.update(100.0, 140, 1900) == (1.0, 10.0)  # the start has left the window
+
+
+def test_blocks_hold_whole_groups_and_feed_every_worker() -> None:
+    assert block_tasks(CollectConfig(rollouts_per_task=8), 10_000) == 8
+    assert block_tasks(CollectConfig(rollouts_per_task=128), 10_000) == 1
+    assert block_tasks(CollectConfig(rollouts_per_task=1, num_agents=2), 16) == 2
+    assert block_tasks(CollectConfig(block_rollouts=256), 10_000) == 256
+    assert concurrent_blocks(CollectConfig(in_flight=1024), 64) == 64
+    assert concurrent_blocks(CollectConfig(in_flight=4096), 8) == 128
+    assert concurrent_blocks(CollectConfig(in_flight=1), 64) == 4
