@@ -31,7 +31,11 @@ def examples_path(name: str) -> Path:
 
 
 def golden_path(name: str) -> Path:
-    """Recorded answers with expected rewards: ``{task, items, tool_calls_executed, expected_reward, expected_mask}``."""
+    """Recorded answers with expected rewards, one JSON object per line.
+
+    ``{task: index into the examples or a row, items: output items, tool_calls_executed: run the function calls
+    against the session before verify, expected_reward: float | null, expected_mask: kind | null, note: str}``.
+    """
     return _folder(name) / "golden.jsonl"
 
 
