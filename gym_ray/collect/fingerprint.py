@@ -2,7 +2,7 @@
 
 Two attempts agree when every setting that decides *what* the rollouts are is the same. Settings that only
 decide how fast, where or how patiently they are made may differ (:data:`FREE`), and the number of rollouts
-per task may grow. Secrets are no part of a configuration (it names environment variables instead); values
+per task may grow, and environments may be added. Secrets are no part of a configuration (it names environment variables instead); values
 that look like one in the free-form parts are redacted before anything is written or compared.
 """
 
@@ -14,11 +14,14 @@ from typing import Any
 
 import yaml
 
+from gym_ray.collect.config import RunConfig
 from gym_ray.collect.rundir import CONFIG, RunDir
 from gym_ray.types.errors import UserError
 
 FREE: dict[str, str] = {
     "run_dir": "the directory may have been moved",
+    "tasks.*": "the plan compares the tasks themselves",
+    "envs.*.tasks": "the plan compares the tasks themselves",
     "collect.num_agents": "how many hands",
     "collect.agent_cpus": "how many hands",
     "collect.in_flight": "how many at once",
@@ -65,6 +68,18 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _REDACTED = "<redacted>"
 
 
+def settle_config(run: RunDir, config: RunConfig) -> bool:
+    """Claim ``run`` for ``config``: check, then write. True when an earlier attempt is there to go on with.
+
+    Raises:
+        UserError: see :func:`check_resumable`.
+    """
+    plain = config.model_dump(mode="json")
+    resumed = check_resumable(run, plain)
+    write_config(run, plain)
+    return resumed
+
+
 def write_config(run: RunDir, config: dict[str, Any]) -> None:
     """Write ``config.yaml``: the resolved configuration without secrets. Raises UserError."""
     run.write(CONFIG, yaml.safe_dump(redact(config), sort_keys=False, allow_unicode=True).encode())
@@ -81,12 +96,14 @@ def check_resumable(run: RunDir, config: dict[str, Any]) -> bool:
         return False
     if not config.get("collect", {}).get("resume", True):
         raise UserError(f"{run.address} holds a run already, and collect.resume=false")
-    before = _flatten(yaml.safe_load(run.read(CONFIG)) or {})
-    after = _flatten(redact(config))
+    old: dict[str, Any] = yaml.safe_load(run.read(CONFIG)) or {}
+    before, after = _flatten(old), _flatten(redact(config))
     lines = [
-        f"  {key}: {before.get(key, '(unset)')!s} there, {after.get(key, '(unset)')!s} now"
+        f"  {key}: {before.get(key, '(unset)')} there, {after.get(key, '(unset)')} now"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not _may_differ(key, before.get(key), after.get(key))
+        if before.get(key) != after.get(key)
+        and not _is_new_environment(key, old)
+        and not _may_differ(key, before.get(key), after.get(key))
     ]
     if lines:
         head = f"{run.address} holds a run with other settings: set them back, or choose another run_dir"
@@ -121,6 +138,12 @@ def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             leaves[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return leaves
+
+
+def _is_new_environment(key: str, old: dict[str, Any]) -> bool:
+    """A run may take on further environments; the plan then grows by theirs."""
+    group, _, rest = key.partition(".")
+    return group == "envs" and rest.partition(".")[0] not in (old.get("envs") or {})
 
 
 def _may_differ(key: str, before: Any, after: Any) -> bool:
