@@ -92,25 +92,18 @@ def load_plan(run: RunDir) -> Plan | None:
 
 
 def write_plan(run: RunDir, config: RunConfig, servers: Mapping[str, type[ResourcesServer]]) -> Plan:
-    """Plan a new run: read, check and number all tasks.
+    """Plan a run: read, check and number all tasks. An earlier plan stays as it is while its task files are
+    untouched, and gets longer when they have grown.
 
     Raises:
-        UserError: bad rows (all of them in one error), no task at all, unreadable files.
+        UserError: bad rows (all of them in one error), no task at all, unreadable files; or a planned task
+            has changed or gone (named, with the mend).
     """
-    return _Planner(run, config, servers, None).plan()
-
-
-def extend_or_check(run: RunDir, config: RunConfig, servers: Mapping[str, type[ResourcesServer]]) -> Plan:
-    """The plan of a run that goes on: as it is when its task files are untouched, longer when they have grown.
-
-    Raises:
-        UserError: a planned task has changed or gone (named, with the mend), or there are bad rows.
-    """
-    old = load_plan(run)
-    if old is not None and config.collect.rollouts_per_task < old.rollouts_per_task:
+    old, wanted = load_plan(run), config.collect.rollouts_per_task
+    if old is not None and wanted < old.rollouts_per_task:
         raise UserError(
-            f"collect.rollouts_per_task: this run planned {old.rollouts_per_task} and cannot shrink to "
-            f"{config.collect.rollouts_per_task}: use a new run_dir"
+            f"collect.rollouts_per_task: this run planned {old.rollouts_per_task} and cannot shrink to {wanted}: "
+            "use a new run_dir"
         )
     planner = _Planner(run, config, servers, old)
     return old if old is not None and planner.is_current() else planner.plan()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gym_ray import ResourcesServer, TaskRow
 from gym_ray.collect import plan as plan_module
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.plan import BAD_TASKS, Plan, extend_or_check, load_plan, write_plan
+from gym_ray.collect.plan import BAD_TASKS, Plan, load_plan, write_plan
 from gym_ray.collect.rundir import RunDir
 from gym_ray.types.errors import UserError
 
@@ -52,10 +52,6 @@ class Case:
     def write(self, **settings: Any) -> Plan:
         config = self.config(**settings)
         return write_plan(self.run, config, dict.fromkeys(config.envs, Quiz))
-
-    def extend(self, **settings: Any) -> Plan:
-        config = self.config(**settings)
-        return extend_or_check(self.run, config, dict.fromkeys(config.envs, Quiz))
 
     def rows(self) -> list[dict[str, Any]]:
         plan = load_plan(self.run)
@@ -141,14 +137,14 @@ def test_an_untouched_plan_is_not_even_read(case: Case) -> None:
     write(case.tasks, row(0), row(1))
     plan = case.write()
     Path(plan.files(case.run)[0]).unlink()
-    assert case.extend() == plan
+    assert case.write() == plan
 
 
 def test_a_touched_but_equal_file_keeps_the_plan(case: Case) -> None:
     write(case.tasks, row(0), row(1))
     before, rows = case.write(), case.rows()
     write(case.tasks, row(0), "", row(1))
-    after = case.extend()
+    after = case.write()
     assert case.rows() == rows
     assert (after.fingerprint, after.parts) == (before.fingerprint, before.parts)
     assert after.sources != before.sources
@@ -159,14 +155,14 @@ def test_appended_tasks_and_more_rollouts_extend_the_plan(case: Case) -> None:
     case.write(rollouts=2)
     write(case.tasks, row(0), row(0), row(1), row(2), row(1))
     first = case.rows()
-    plan = case.extend(rollouts=3)
+    plan = case.write(rollouts=3)
     assert case.rows()[: len(first)] == first
     keys = case.keys()
     assert len(keys) == len(set(keys)) == plan.rollouts == 15
     assert sorted(keys) == sorted(
         ("quiz", task, index) for task, n in (("0", 6), ("1", 6), ("2", 3)) for index in range(n)
     )
-    assert case.extend(rollouts=3) == plan
+    assert case.write(rollouts=3) == plan
 
 
 def test_a_higher_limit_and_a_new_environment_keep_old_numbers(case: Case) -> None:
@@ -178,7 +174,7 @@ def test_a_higher_limit_and_a_new_environment_keep_old_numbers(case: Case) -> No
     )
     case.write(envs=("quiz", "math"), limit=2, on_bad_row="skip")
     first = case.rows()
-    plan = case.extend(envs=("quiz", "math", "zoo"), limit=3)
+    plan = case.write(envs=("quiz", "math", "zoo"), limit=3)
     rows = case.rows()
     assert rows[:4] == first
     numbers = {(found["environment"], found["task_id"]): found["task_number"] for found in rows}
@@ -199,7 +195,7 @@ def test_changed_tasks_are_an_error_that_names_the_first(case: Case, rows: list[
     plan = case.write()
     write(case.tasks, *rows)
     with pytest.raises(UserError, match=message) as caught:
-        case.extend()
+        case.write()
     assert "new run_dir" in str(caught.value)
     assert load_plan(case.run) == plan
 
@@ -208,7 +204,7 @@ def test_fewer_rollouts_are_an_error(case: Case) -> None:
     write(case.tasks, row(0))
     case.write(rollouts=2)
     with pytest.raises(UserError, match="planned 2 and cannot shrink to 1"):
-        case.extend(rollouts=1)
+        case.write(rollouts=1)
 
 
 def test_a_changed_prompt_is_a_changed_task(case: Case, tmp_path: Path) -> None:
@@ -222,7 +218,7 @@ def test_a_changed_prompt_is_a_changed_task(case: Case, tmp_path: Path) -> None:
     ]
     prompt.write_text("user: 'Q: {question}'")
     with pytest.raises(UserError, match="has different content"):
-        case.extend(prompt=str(prompt))
+        case.write(prompt=str(prompt))
 
 
 def test_parts_of_a_plan_that_died_do_not_count(case: Case) -> None:
@@ -231,7 +227,7 @@ def test_parts_of_a_plan_that_died_do_not_count(case: Case) -> None:
     # What an extension leaves that was killed before plan.json.
     Path(case.run.path("journal/plan/part-00001.parquet")).write_bytes(b"torn")
     write(case.tasks, row(0), row(1), row(2))
-    assert case.extend().tasks == 3
+    assert case.write().tasks == 3
     assert len(case.keys()) == 6
 
 
@@ -249,7 +245,7 @@ def test_growing_in_steps_plans_the_same_rollouts_as_at_once(
     stepwise.write(rollouts=rollouts[0])
     for case in (stepwise, at_once):
         write(case.tasks, *map(row, first + more))
-    grown = stepwise.extend(rollouts=sum(rollouts))
+    grown = stepwise.write(rollouts=sum(rollouts))
     whole = at_once.write(rollouts=sum(rollouts))
     assert sorted(stepwise.keys()) == sorted(at_once.keys())
     assert len(stepwise.keys()) == len(set(stepwise.keys()))
