@@ -65,7 +65,9 @@ class ModelConfig(Settings):
     dialect: Literal["auto", "responses", "chat"] = "auto"
     """Which route the endpoint speaks. auto: `/responses`, falling back to `/chat/completions` on 404."""
     token_ids: Literal["auto", "off", "vllm", "nemo_rl"] = "auto"
-    """How exact ids are asked for. auto: ask as vLLM wants and take what comes. nemo_rl: its contract."""
+    """How exact ids are asked for. auto: as vLLM wants if `/models` says it is one. vllm, nemo_rl: insist."""
+    split_think: bool = False
+    """Turn `<think>...</think>` in an answer's text into a reasoning item (endpoints without a parser for it)."""
     sampling: dict[str, Any] = Field(default_factory=dict)
     """Create parameters that fill what a row leaves unset (`{temperature: 1.0, max_output_tokens: 4096}`)."""
     sampling_overrides: dict[str, Any] = Field(default_factory=dict)
