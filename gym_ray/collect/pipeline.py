@@ -14,12 +14,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
 from gym_ray.collect.config import CollectConfig
+from gym_ray.collect.frames import INDEX_BITS
 from gym_ray.collect.worker import AgentWorker, PlannedTask, Receipt, WorkerSetup
 
 CHEAP_BLOCK = 64
@@ -61,15 +63,20 @@ def concurrent_blocks(config: CollectConfig, tasks_per_block: int) -> int:
     return min(MAX_CALLS, max(4, math.ceil(OVERSUBSCRIPTION * config.in_flight / in_block)))
 
 
-def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: WorkerSetup) -> Iterator[Receipt]:
+def run_blocks(
+    plan_files: list[str], filesystem: Any, tasks: int, setup: WorkerSetup, done: Any = None
+) -> Iterator[Receipt]:
     """Run the plan; yields one receipt per block as blocks end.
 
-    ``plan_files``: Parquet files with ``PLAN_COLUMNS``. ``tasks``: rows in all of them.
+    ``plan_files``: Parquet files with ``PLAN_COLUMNS``. ``tasks``: rows in all of them. ``done``: reference to
+    the sorted uint64 keys of rollouts that need not be made; tasks with nothing left are not handed out.
     """
     config = setup.config.collect
     _tune(DataContext.get_current())
     per_block = block_tasks(config, tasks)
     dataset = ray.data.read_parquet(plan_files, filesystem=filesystem, columns=PLAN_COLUMNS)
+    if done is not None:
+        dataset = dataset.map_batches(drop_done, fn_args=(done,), batch_format="pyarrow", num_cpus=0.1)
     dataset = dataset.repartition(target_num_rows_per_block=per_block)
     dataset = dataset.map_batches(
         BlockWorker,
@@ -86,6 +93,15 @@ def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: Worker
         for table in ray.get(list(bundle.block_refs)):
             for row in table.to_pylist():
                 yield Receipt(**row)
+
+
+def drop_done(tasks: pa.Table, done: np.ndarray) -> pa.Table:
+    """Leave out planned tasks all of whose rollouts are in ``done`` (sorted uint64 keys)."""
+    first = tasks["task_number"].to_numpy().astype(np.uint64) << np.uint64(INDEX_BITS)
+    first += tasks["first_index"].to_numpy().astype(np.uint64)
+    rollouts = tasks["rollouts"].to_numpy()
+    there = np.searchsorted(done, first + rollouts.astype(np.uint64)) - np.searchsorted(done, first)
+    return tasks.filter(pa.array(there < rollouts))
 
 
 def _pool(size: int, calls: int) -> dict[str, Any]:

@@ -26,9 +26,10 @@ import uvloop
 from gym_ray.agents.load import make_agent
 from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
 from gym_ray.collect.config import RunConfig
+from gym_ray.collect.frames import OUTCOME_CODES, Kind
 from gym_ray.collect.group import settle_group
-from gym_ray.collect.history import History
-from gym_ray.collect.journal import JournalWriter, Kind
+from gym_ray.collect.index import Deaths, JournalIndex, scan
+from gym_ray.collect.journal import JournalWriter
 from gym_ray.collect.lanes import Lanes
 from gym_ray.collect.record import decode, encode
 from gym_ray.collect.reporter import Reporter
@@ -41,6 +42,7 @@ from gym_ray.types.outcome import Failure
 from gym_ray.types.rollout import Rollout
 
 T = TypeVar("T")
+NO_DEATHS = Deaths(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class AgentWorker:
     async def _open(self) -> None:
         setup, config = self._setup, self._setup.config
         run = RunDir(setup.run)
-        self._history = History(run, self._name, setup.dead_segments)
+        self._run_dir = run
+        self._history = self._read_history()
         self._journal = JournalWriter(run, self._name, fsync=config.collect.fsync)
         self._model = connect_model(config.model, setup.endpoints)
         self._makers = {name: await self._make_maker(name) for name in config.envs}
@@ -118,6 +121,13 @@ class AgentWorker:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
 
+    def _read_history(self) -> JournalIndex | None:
+        """What the journal had before this incarnation; None when it had nothing."""
+        mine = f"{self._name}-"
+        dead = self._setup.dead_segments
+        index = scan(self._run_dir, dead=lambda segment: segment in dead or segment.startswith(mine))
+        return index if index.files else None
+
     async def _make_maker(self, name: str) -> RolloutMaker:
         config = self._setup.config
         resources = connect(name, config.envs[name], self._setup.pools.get(name))
@@ -129,16 +139,17 @@ class AgentWorker:
         block = (tasks[0].number, tasks[0].first_index) if tasks else (-1, -1)
         if block in self._seen:
             # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
-            self._journal.flush()
-            self._history.reload()
+            await self._journal.flushed()
+            self._history = self._read_history()
         self._seen.add(block)
         counts = await asyncio.gather(*(self._run_task(task) for task in tasks))
-        self._journal.flush()
+        await self._journal.flushed()
         return Receipt(*(sum(column) for column in zip(*counts, strict=True))) if counts else Receipt(0, 0, 0)
 
     async def _run_task(self, planned: PlannedTask) -> tuple[int, int, int]:
         wanted = range(planned.first_index, planned.first_index + planned.rollouts)
-        missing = [index for index in wanted if not self._history.is_done(planned.number, index)]
+        history = self._history
+        missing = [index for index in wanted if history is None or not history.is_done(planned.number, index)]
         known = planned.rollouts - len(missing)
         if not missing:
             return 0, known, 0
@@ -159,8 +170,8 @@ class AgentWorker:
         return rollout is not None
 
     async def _member(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
-        generated = self._history.generated(task.number, index)
-        if generated is not None:
+        generated = self._history and self._history.generated_payload(task.number, index)
+        if generated:
             return decode(generated)
         rollout = await self._fly(maker, task, index)
         if rollout is not None and rollout.failure is None:
@@ -169,7 +180,7 @@ class AgentWorker:
 
     async def _fly(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
         """One rollout in its lane; None when the run is stopping and it was not begun."""
-        deaths = self._history.deaths(task.number, index)
+        deaths = self._history.deaths(task.number, index) if self._history else NO_DEATHS
         if deaths.alone >= self._setup.config.collect.max_worker_deaths:
             return self._poisonous(maker, task, index, deaths.total)
         with self._reporter.waiting():

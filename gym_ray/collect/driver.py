@@ -1,0 +1,171 @@
+"""The driver: one collection from configuration to manifest.
+
+Order of events: directory and configuration agree -> plan -> what the journal already has -> model and
+environments come up -> the pipeline runs, watched -> finalise. Each step can be repeated after a death at
+any moment; none of them holds rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from gym_ray.collect.board import start_board
+from gym_ray.collect.cluster import ray_session
+from gym_ray.collect.config import RunConfig
+from gym_ray.collect.finalize import Summary, finalize
+from gym_ray.collect.fingerprint import settle_config
+from gym_ray.collect.interrupts import Interrupts
+from gym_ray.collect.pipeline import run_blocks
+from gym_ray.collect.plan import Plan, write_plan
+from gym_ray.collect.progress import Progress
+from gym_ray.collect.remaining import Remaining, remaining
+from gym_ray.collect.rundir import RunDir
+from gym_ray.collect.tally import Tally
+from gym_ray.collect.watchdog import Watchdog
+from gym_ray.collect.worker import WorkerSetup
+from gym_ray.models.connect import ListEndpoints
+from gym_ray.resources.actor import Pool, start_pool
+from gym_ray.resources.connect import resolve_placement
+from gym_ray.resources.load import load_server
+from gym_ray.types.errors import UserError
+
+LOOK_S = 0.5
+"""Seconds between two looks at the board."""
+
+
+def collect(config: RunConfig) -> Summary:
+    """Make every rollout of the run that is not there yet; returns what the run holds.
+
+    Ctrl-C once: nothing new is begun, what is in the air ends, shards are written. Twice: everything stops
+    now. Either way every finished rollout is kept, and the same call goes on from there.
+
+    Raises:
+        UserError: configuration, tasks or the run directory do not allow it (one line each).
+        KeyboardInterrupt: interrupted twice.
+    """
+    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    run = RunDir.create(config.run_dir)
+    settle_config(run, config)
+    plan = write_plan(run, config, servers)
+    with Interrupts() as interrupts, ray_session():
+        rest = remaining(run, plan)
+        if rest.rollouts:
+            _run(run, config, plan, rest, interrupts)
+        summary = finalize(run, config, plan)
+    return replace(summary, interrupted=interrupts.count > 0)
+
+
+def _run(run: RunDir, config: RunConfig, plan: Plan, rest: Remaining, interrupts: Interrupts) -> None:
+    with Progress(plan.rollouts, plan.rollouts - rest.rollouts) as progress, contextlib.ExitStack() as stack:
+        if rest.rollouts < plan.rollouts:
+            progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
+        endpoints = stack.enter_context(_model(config, progress))
+        pools = stack.enter_context(_pools(config))
+        board = start_board()
+        setup = WorkerSetup(run.address, config, pools, endpoints, board, rest.dead_segments)
+        flow = _Flow(plan, run, setup, rest)
+        flow.watch(board, progress, interrupts, Watchdog(config.collect.watchdog_s))
+
+
+@contextlib.contextmanager
+def _model(config: RunConfig, progress: Progress) -> Iterator[ListEndpoints | None]:
+    """Our own deployment for the time of the run, or None for a remote endpoint."""
+    if config.model.kind != "vllm":
+        yield None
+        return
+    from gym_ray.models.serve.deployment import deploy, undeploy
+
+    progress.say(f"starting {config.model.name} ({config.model.serve.num_replicas} replica(s)) on Ray Serve ...")
+    began = time.monotonic()
+    endpoints = deploy(config.model, app_name=APP)
+    progress.say(f"model up after {time.monotonic() - began:.0f} s")
+    try:
+        yield endpoints
+    finally:
+        undeploy(APP)
+
+
+APP = "policy"
+"""Name of the policy's Serve application."""
+
+
+@contextlib.contextmanager
+def _pools(config: RunConfig) -> Iterator[dict[str, Pool]]:
+    """Actor pools of the environments that are not placed inline."""
+    pools: dict[str, Pool] = {}
+    try:
+        for name, environment in config.envs.items():
+            if resolve_placement(environment) == "actor":
+                pools[name] = start_pool(name, environment)
+        yield pools
+    finally:
+        for pool in pools.values():
+            pool.shutdown()
+
+
+class _Flow:
+    """The pipeline in a thread of its own, watched from the main one, where signals arrive."""
+
+    def __init__(self, plan: Plan, run: RunDir, setup: WorkerSetup, rest: Remaining) -> None:
+        self._error: BaseException | None = None
+        self._work = lambda: run_blocks(plan.files(run), run.filesystem, plan.rows, setup, rest.done)
+        self._thread = threading.Thread(target=self._drain, name="pipeline", daemon=True)
+
+    def _drain(self) -> None:
+        try:
+            for _ in self._work():
+                pass
+        except BaseException as error:
+            self._error = error
+
+    def watch(self, board: Any, progress: Progress, interrupts: Interrupts, watchdog: Watchdog) -> None:
+        """Show progress until the last block is in; pass on interrupts."""
+        self._thread.start()
+        stopping = False
+        while self._thread.is_alive():
+            self._thread.join(LOOK_S)
+            if interrupts.count > 1:
+                raise KeyboardInterrupt
+            if interrupts.count and not stopping:
+                stopping = True
+                board.stop.remote()
+                progress.say(
+                    "stopping: what is in the air may land; Ctrl-C again ends it now (nothing finished is lost)"
+                )
+            tally = _read(board)
+            if tally is not None:
+                progress.show(tally)
+                report = watchdog.look(time.monotonic(), tally)
+                if report:
+                    progress.say(report)
+        if self._error is not None:
+            raise _plain(self._error) from self._error
+        tally = _read(board)
+        if tally is not None:
+            progress.show(tally, last=True)
+
+
+def _read(board: Any) -> Tally | None:
+    try:
+        tally: Tally = ray.get(board.read.remote(), timeout=10)
+    except ray.exceptions.RayError:
+        return None  # Only the display depends on it.
+    return tally
+
+
+def _plain(error: BaseException) -> BaseException:
+    """The worker's own :class:`UserError` out of Ray's wrapping; anything else as it is."""
+    seen: BaseException | None = error
+    while seen is not None:
+        cause = getattr(seen, "cause", None) or seen.__cause__
+        if isinstance(seen, UserError):
+            return UserError(str(seen).splitlines()[0])
+        seen = cause if isinstance(cause, BaseException) else None
+    return error
