@@ -42,6 +42,8 @@ class FailureKind(StrEnum):
 
     SEED_ERROR = "seed_error"
     """``seed`` or ``reset`` raised."""
+    STEP_ERROR = "step_error"
+    """A gymnasium-style ``step`` raised, or did not end by its deadline."""
     VERIFIER_TIMEOUT = "verifier_timeout"
     """``verify`` did not end by its deadline and was given up (cpu-bound ones: killed)."""
     VERIFIER_CRASHED = "verifier_crashed"

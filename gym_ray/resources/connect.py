@@ -1,0 +1,37 @@
+"""Where an environment runs, seen from the agent's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.resources.host import Host
+from gym_ray.resources.load import load_server
+from gym_ray.resources.protocol import Resources
+
+if TYPE_CHECKING:
+    from gym_ray.resources.actor import Pool
+
+
+def resolve_placement(config: EnvironmentConfig) -> Literal["inline", "actor"]:
+    """``auto`` decided: inline for ``pure`` classes, else actor.
+
+    Raises:
+        UserError: the class cannot be loaded.
+    """
+    if config.placement != "auto":
+        return config.placement
+    return "inline" if load_server(config.server).pure else "actor"
+
+
+def connect(name: str, config: EnvironmentConfig, pool: Pool | None = None) -> Resources:
+    """The environment ``name``: in this process, or in the actors of ``pool``. Use it on one event loop.
+
+    Raises:
+        UserError: inline, and the class cannot be loaded or made.
+    """
+    if pool is None:
+        return Host(name, config)
+    from gym_ray.resources.client import ActorResources
+
+    return ActorResources(pool)

@@ -1,0 +1,163 @@
+"""One environment, served inside this process: what an actor wraps, and what inline placement uses as it is.
+
+A :class:`Host` is a ``Resources``. Whatever the author's code does becomes one of the typed outcomes below,
+and nothing it does delays another session, unless it blocks the event loop:
+
+====================  ==============================================================
+``seed``, ``reset``   ``seed_error``; a deadline is not terminal
+a tool                text for the model (``toolbox``)
+``step``              ``step_error``; a deadline is not terminal
+``verify``            a Reward, or ``MaskRollout`` (``verdict``, ``verify_pool``)
+``close``             logged
+====================  ==============================================================
+
+A ``RolloutError`` that the author raises passes through everywhere. A host lives on one event loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.resources.deadline import DeadlineExceeded, within
+from gym_ray.resources.gymnasium import GymnasiumServer, StepResult
+from gym_ray.resources.load import make_server
+from gym_ray.resources.rows import ParsedRow, RowCache
+from gym_ray.resources.server import Session
+from gym_ray.resources.sessions import HostSession, SessionTable
+from gym_ray.resources.toolbox import Toolbox
+from gym_ray.resources.verdict import judged, reward_of, rewards_of
+from gym_ray.resources.verify_pool import VerifyPool
+from gym_ray.resources.wire import pack
+from gym_ray.types.errors import FailureKind, RolloutError, Stage, describe
+from gym_ray.types.items import Item
+from gym_ray.types.outcome import Reward
+from gym_ray.types.trajectory import Trajectory
+from gym_ray.types.validation import explain
+
+
+class Host:
+    """Serves ``config.server``. Made anywhere; used on one event loop only.
+
+    Raises:
+        UserError: the class cannot be loaded or made.
+    """
+
+    def __init__(self, name: str, config: EnvironmentConfig) -> None:
+        server = make_server(config)
+        self.name, self.server = name, server
+        self.seed_timeout_s = _first(config.seed_timeout_s, server.seed_timeout_s)
+        self.tool_timeout_s = _first(config.tool_timeout_s, server.tool_timeout_s)
+        self.verify_timeout_s = _first(config.verify_timeout_s, server.verify_timeout_s)
+        self.toolbox = Toolbox(server, self.tool_timeout_s)
+        self.tools = self.toolbox.definitions if server.expose_tools else []
+        self.tool_names = self.toolbox.names
+        self.gymnasium = isinstance(server, GymnasiumServer)
+        self.scores_groups = server.scores_groups()
+        self.sessions = SessionTable(server, config.max_sessions, config.session_ttl_s, self.tool_timeout_s)
+        self._rows = RowCache(self._parse)
+        self._pool = VerifyPool(config, self.verify_timeout_s) if server.cpu_bound else None
+        self._started = False
+
+    def start(self) -> None:
+        """Warm up: start the verify workers. Call it on the event loop; :meth:`seed` does so too."""
+        if not self._started:
+            self._started = True
+            if self._pool is not None:
+                self._pool.start()
+
+    async def seed(self, task: dict[str, Any], rollout_id: str) -> HostSession:
+        """Open a session.
+
+        Raises:
+            RolloutError: ``bad_task``, ``seed_error``.
+        """
+        self.start()
+        row = self._rows(task)
+        await self.sessions.reserve()
+        try:
+            state, observation = await self._opened(row.task)
+        except BaseException:
+            self.sessions.give_up()
+            raise
+        session = HostSession(self, row, state, observation)
+        self.sessions.add(session)
+        return session
+
+    async def step(self, session: HostSession, action: list[Item]) -> StepResult:
+        """One action of ``session``."""
+        if not isinstance(self.server, GymnasiumServer):
+            reason = f"{type(self.server).__name__} is not step-wise"
+            raise RolloutError(FailureKind.STEP_ERROR, Stage.TOOL, reason)
+        work = self.server.step(session.row.task, action, session.state)
+        try:
+            result = await within(self.tool_timeout_s, work)
+            result.reward = float(result.reward)
+            return result
+        except RolloutError:
+            raise
+        except DeadlineExceeded:
+            reason = f"step did not end within {self.tool_timeout_s:g} s"
+            raise RolloutError(FailureKind.STEP_ERROR, Stage.TOOL, reason, terminal=False) from None
+        except (Exception, SystemExit) as error:
+            raise RolloutError(FailureKind.STEP_ERROR, Stage.TOOL, describe(error)) from error
+
+    async def verify(self, session: HostSession, trajectory: Trajectory) -> Reward:
+        """The verdict on ``session``."""
+        if self._pool is not None:
+            packed = pack(trajectory, tokens=self.server.needs_tokens)
+            reward: Reward = await self._pool.run((session.row.raw, packed, session.state))
+            return reward
+        work = self.server.verify(session.row.task, trajectory, session.state)
+        return reward_of(await judged(work, self.verify_timeout_s))
+
+    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
+        """The verdicts on a whole group, in order."""
+        self.start()
+        row = self._rows(task)
+        if self._pool is not None:
+            packed = [pack(trajectory, tokens=self.server.needs_tokens) for trajectory in trajectories]
+            rewards: list[Reward] = await self._pool.run((row.raw, packed, None))
+            return rewards
+        work = self.server.verify_group(row.task, trajectories)
+        return rewards_of(await judged(work, self.verify_timeout_s), len(trajectories))
+
+    async def aclose(self) -> None:
+        """Close every session and end the verify workers."""
+        await self.sessions.aclose()
+        if self._pool is not None:
+            await self._pool.close()
+
+    def _parse(self, row: dict[str, Any]) -> ParsedRow:
+        try:
+            return ParsedRow(row, self.server.Task.model_validate(row))
+        except ValidationError as error:
+            reason = f"the row does not fit {self.server.Task.__name__}: {'; '.join(explain(error))}"
+            raise RolloutError(FailureKind.BAD_TASK, Stage.TASK, reason) from None
+
+    async def _opened(self, task: Any) -> tuple[Session, str | None]:
+        try:
+            return await within(self.seed_timeout_s, self._open(task))
+        except RolloutError:
+            raise
+        except DeadlineExceeded:
+            reason = f"seed did not end within {self.seed_timeout_s:g} s"
+            raise RolloutError(FailureKind.SEED_ERROR, Stage.SEED, reason, terminal=False) from None
+        except (Exception, SystemExit) as error:
+            raise RolloutError(FailureKind.SEED_ERROR, Stage.SEED, describe(error)) from error
+
+    async def _open(self, task: Any) -> tuple[Session, str | None]:
+        state = await self.server.seed(task)
+        if not isinstance(self.server, GymnasiumServer):
+            return state, None
+        try:
+            return state, await self.server.reset(task, state)
+        except BaseException:
+            await self.sessions.close_state(state)
+            raise
+
+
+def _first(chosen: float | None, default: float) -> float:
+    return default if chosen is None else chosen
