@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+from typing import NoReturn
 
 MARK = "GYM_RAY_BENCH_ISOLATED"
 """Environment variable that tells the inner process what it got: ``yes`` or ``no``."""
@@ -22,11 +23,15 @@ UNSHARE = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"
 
 def isolate() -> bool:
     """Run this very command again inside namespaces of its own; returns inside, whether it got them."""
-    if MARK in os.environ:
-        isolated = os.environ[MARK] == "yes"
-        if isolated:
-            _loopback_up()
-        return isolated
+    if MARK not in os.environ:
+        _run_again()
+    isolated = os.environ[MARK] == "yes"
+    if isolated:
+        _loopback_up()
+    return isolated
+
+
+def _run_again() -> NoReturn:
     prefix = next((one for one in (UNSHARE, [*UNSHARE, "--map-root-user"]) if _works(one)), None)
     if prefix is None:
         print("bench: no namespaces here: running on the machine's own network", file=sys.stderr)

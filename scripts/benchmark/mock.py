@@ -1,9 +1,9 @@
 """A mock OpenAI endpoint that costs next to nothing, so that what is measured is the client.
 
 One process, one event loop, HTTP/1.1 keep-alive parsed by hand, replies precomputed as bytes. Routes:
-``POST /v1/responses``, ``POST /v1/chat/completions``, ``GET /stats``. With ``--turns N`` the first N-1 replies
-of a conversation call the tool ``lookup``; which turn it is, is counted from the tool outputs in the body.
-It shares no code with gym_ray on purpose: it is the outside world.
+``POST /v1/responses``, ``POST /v1/chat/completions``, ``GET /v1/models``, ``GET /stats``. Where a script has
+several turns, the first replies of a conversation call the tool ``lookup``; which turn it is, is counted from
+the tool outputs in the body. It shares no code with gym_ray on purpose: it is the outside world.
 """
 
 from __future__ import annotations
@@ -45,9 +45,12 @@ class Script:
 
 @dataclass
 class Counters:
-    """What ``/stats`` tells. ``delays``: sum of the latencies drawn, seconds."""
+    """What ``/stats`` tells. ``delays``: sum of the latencies drawn, seconds. ``first``, ``last``: Unix seconds
+    of the first request and of the latest reply."""
 
     requests: int = 0
+    first: float = 0.0
+    last: float = 0.0
     in_flight: int = 0
     max_in_flight: int = 0
     delays: float = 0.0
@@ -176,7 +179,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
@@ -198,14 +200,13 @@ class Connection(asyncio.Protocol):
     def _answer(self, path: bytes, body: bytes) -> None:
         made = self._made.get(path)
         if made is None:
-            known = path == b"/stats"
-            reply = http(self._counters.body()) if known else http(b'{"error":{"message":"no"}}', "404 Not Found")
-            self._transport.write(reply)
+            self._transport.write(self._other(path))
             return
         counters, script = self._counters, self._script
         turn = body.count(TOOL_OUTPUTS[path]) if script.turns > 1 else 0
         reply = made[min(turn, script.turns - 1)]
         counters.requests += 1
+        counters.first = counters.first or time.time()
         counters.in_flight += 1
         counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
         delay = script.latency
@@ -217,8 +218,18 @@ class Connection(asyncio.Protocol):
         else:
             self._reply(reply, body)
 
+    def _other(self, path: bytes) -> bytes:
+        if path == b"/stats":
+            return http(self._counters.body())
+        if path == b"/v1/models":
+            # A client that asks who serves learns whether exact token ids can be had.
+            owner = "vllm" if self._script.tokens else "mock"
+            return http(json.dumps({"data": [{"id": "mock", "object": "model", "owned_by": owner}]}).encode())
+        return http(b'{"error":{"message":"no such route"}}', "404 Not Found")
+
     def _reply(self, reply: bytes, body: bytes) -> None:
         self._counters.in_flight -= 1
+        self._counters.last = time.time()
         if self._script.trace:
             at = body.find(MARK)
             self._counters.replied[body[at + len(MARK) : at + len(MARK) + 6].decode()] = time.time()

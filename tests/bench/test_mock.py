@@ -77,7 +77,10 @@ async def test_log_normal_latencies_differ_around_their_median() -> None:
 
 
 def test_requests_in_pieces_and_in_one_piece() -> None:
-    with endpoint(Script()) as mock, socket.create_connection(("127.0.0.1", int(mock.base_url.split(":")[2][:-3]))) as peer:
+    with (
+        endpoint(Script()) as mock,
+        socket.create_connection(("127.0.0.1", int(mock.base_url.split(":")[2][:-3]))) as peer,
+    ):
         body = json.dumps({"input": [USER]}).encode()
         request = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         for start in range(0, len(request), 40):

@@ -1,0 +1,150 @@
+"""One ``gym-ray collect`` as a user would start it, metered from its first process to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.endpoint import Endpoint
+from benchmark.meter import Meter, Usage, reap_orphans
+from benchmark.tail import JournalTail
+
+SCRIPTS = Path(__file__).parents[1]
+ENVS = Path(__file__).parent / "envs.py"
+TIMEOUT_S = 900
+
+LABELS = [
+    (r"gym-ray (collect|serve)|gym_ray\.cli", "driver"),
+    (r"gcs_server", "Ray: gcs"),
+    (r"raylet/raylet", "Ray: raylet"),
+    (r"log_monitor|dashboard|runtime_env/agent|monitor\.py", "Ray: agents"),
+    (r"ray::.*BlockWorker", "agent worker"),
+    (r"ray::Board", "board"),
+    (r"ray::ServeReplica|ray::.*Replica", "model replica"),
+    (r"ray::ServeController|ray::Proxy|haproxy|ray::.*[Pp]roxy", "Serve control"),
+    (r"verify_worker|forkserver|spawn_main", "verify workers"),
+    (r"ray::IDLE|default_worker", "Ray: idle workers"),
+]
+"""Who a command line is; other Ray workers go by their own title."""
+
+
+def label(command: str) -> str:
+    """The name under which a process is booked."""
+    for pattern, name in LABELS:
+        if re.search(pattern, command):
+            return name
+    title = re.match(r"ray::([\w.]+)", command)
+    return title[1] if title else "other"
+
+
+@dataclass
+class Run:
+    """What one collection did. ``mock``: how the endpoint's counters moved. ``metrics``: the run's own."""
+
+    rollouts: int
+    usage: Usage
+    mock: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    durable: dict[int, float] = field(default_factory=dict)
+    replied: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to collect: ``rollouts`` in groups of ``group``, with further ``overrides`` of the command line."""
+
+    rollouts: int
+    group: int = 8
+    env: str = "mcqa"
+    overrides: tuple[str, ...] = ()
+    tail: bool = False
+
+
+def collect(job: Job, mock: Endpoint | None) -> Run:
+    """Run it to its end. Raises RuntimeError, with the end of its output, when it fails."""
+    with _workplace() as place:
+        tasks, run_dir = place / "tasks.jsonl", place / "run"
+        tasks.write_text("".join(task_line(number) for number in range(job.rollouts // job.group)))
+        before = mock.stats() if mock else {}
+        meter = Meter(label, frozenset({mock.pid} if mock else ()))
+        follow = JournalTail(run_dir) if job.tail else contextlib.nullcontext()
+        with follow as tail, meter.running() as usage:
+            _run(command(job, mock, tasks, run_dir), place)
+        reap_orphans(frozenset({mock.pid} if mock else ()))
+        after = mock.stats() if mock else {}
+        run = Run(job.rollouts, usage, _moved(before, after), _metrics(run_dir))
+        if tail is not None:
+            run.durable, run.replied = tail.durable(), after["replied"]
+        return run
+
+
+def command(job: Job, mock: Endpoint | None, tasks: Path, run_dir: Path) -> list[str]:
+    """The command line."""
+    model = ["model=openai", f"model.base_url={mock.base_url}", "model.name=mock"] if mock else SERVE
+    common = [f"tasks.path={tasks}", f"run_dir={run_dir}", f"collect.rollouts_per_task={job.group}"]
+    return [str(Path(sys.executable).parent / "gym-ray"), "collect", f"env={job.env}", *model, *common, *job.overrides]
+
+
+SERVE = ["model=vllm", "model.name=scripted", "model.serve.engine=benchmark.engine:ScriptedModel"]
+
+
+def task_line(number: int) -> str:
+    """One task, in the layout of NeMo Gym's ``mcqa``."""
+    text = f"question-{number:06d}\nWhich of these letters comes first?\nA: a\nB: b\nAnswer with \\boxed{{letter}}."
+    row = {
+        "responses_create_params": {"input": [{"role": "user", "content": text}], "temperature": 1.0},
+        "options": [{"A": "a"}, {"B": "b"}],
+        "expected_answer": "A",
+    }
+    return json.dumps(row) + "\n"
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="grb-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _run(line: list[str], place: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SCRIPTS),
+        "RAY_TMPDIR": str(place),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "NO_COLOR": "1",
+    }
+    log = place / "output.txt"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            line, cwd=place, env=environment, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False
+        )
+    if done.returncode != 0:
+        text = log.read_text(errors="replace")[-3000:]
+        raise RuntimeError(f"{' '.join(line)}\nended with {done.returncode}:\n{text}")
+
+
+def _metrics(run_dir: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text())
+    return metrics
+
+
+def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    steady = ("max_in_flight", "first", "last")
+    return {
+        name: value if name in steady else value - before[name]
+        for name, value in after.items()
+        if isinstance(value, int | float)
+    }
