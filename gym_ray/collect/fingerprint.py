@@ -1,9 +1,9 @@
 """A run's configuration on disk, and whether a new attempt may go on with what an earlier one made.
 
 Two attempts agree when every setting that decides *what* the rollouts are is the same. Settings that only
-decide how fast, where or how patiently they are made may differ (:data:`FREE`), and the number of rollouts
-per task may grow, and environments may be added. Secrets are no part of a configuration (it names environment variables instead); values
-that look like one in the free-form parts are redacted before anything is written or compared.
+decide how fast, where or how patiently they are made may differ (:data:`FREE`); rollouts per task may grow
+and environments may be added. Secrets are no part of a configuration (it names environment variables
+instead); values that look like one in its free-form parts are redacted before they are written or compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.rundir import CONFIG, RunDir
+from gym_ray.collect.rundir import CONFIG, JOURNAL, MANIFEST, RunDir
 from gym_ray.types.errors import UserError
 
 FREE: dict[str, str] = {
@@ -32,7 +32,6 @@ FREE: dict[str, str] = {
     "collect.fsync": "durability of what is written from now on",
     "collect.formats": "shards are made anew from the journal",
     "collect.rows_per_shard": "shards are made anew from the journal",
-    "collect.keep_journal": "what happens after the end",
     "collect.max_failed_fraction": "a judgement about the end",
     "collect.watchdog_s": "what is logged",
     "collect.resume": "this very decision",
@@ -89,13 +88,15 @@ def check_resumable(run: RunDir, config: dict[str, Any]) -> bool:
     """True when ``run`` holds an earlier attempt that ``config`` may go on with, False when it holds none.
 
     Raises:
-        UserError: the earlier attempt was configured otherwise (one line per setting that differs), or
-            ``collect.resume`` is off.
+        UserError: the earlier attempt was configured otherwise (one line per setting that differs), its
+            journal was removed after the end, or ``collect.resume`` is off.
     """
     if not run.exists(CONFIG):
         return False
     if not config.get("collect", {}).get("resume", True):
         raise UserError(f"{run.address} holds a run already, and collect.resume=false")
+    if run.exists(MANIFEST) and not run.names(JOURNAL, ".seg"):
+        raise UserError(f"{run.address} is finished and its journal is gone: it can be read, not gone on with")
     old: dict[str, Any] = yaml.safe_load(run.read(CONFIG)) or {}
     before, after = _flatten(old), _flatten(redact(config))
     lines = [

@@ -124,11 +124,21 @@ class RunDir:
             try:
                 with self.filesystem.open_output_stream(self.path(temporary)) as sink:
                     yield sink
+                self._sync(temporary)
                 self.filesystem.move(self.path(temporary), self.path(part))
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.filesystem.delete_file(self.path(temporary))
                 raise
+
+    def _sync(self, part: str) -> None:
+        """Flush a file to disk before it gets its name: else a power loss can leave the name without content."""
+        if self.local:
+            descriptor = os.open(self.path(part), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def remove(self, part: str) -> None:
         """Remove a file if it is there. Raises UserError."""

@@ -1,0 +1,168 @@
+"""Rollout rows: one JSON object per rollout, as NeMo Gym 0.5-0.7 readers and NeMo-RL expect them.
+
+Top level: the task's own fields; over them the environment's (``Reward.extra``); over them the contract:
+``responses_create_params`` as sent, ``response`` with all items and the token triplet on the last item of
+each model call, ``reward``, ``_ng_task_index`` (the row's own, else the task's number) and so on. All that
+is ours alone sits under ``gym_ray``.
+
+``reward`` is always a number, because those readers require one: a masked rollout that was not scored has
+0.0 there, ``mask_sample`` true in both places where readers look, and the truth (null) in ``gym_ray.reward``.
+Failed rollouts are no rows; :func:`failure_row` says what is known of them. Masked rollouts keep their
+tokens as they are: a NaN logprob is null, and several segments stay several (``gym_ray.segments``).
+
+Sources: NeMo Gym's rollout files and failure vocabulary, NeMo-RL's result post-processing, the OpenAI
+Responses API reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gym_ray.collect.record import to_json
+from gym_ray.types.items import TOKEN_FIELDS, Item
+from gym_ray.types.outcome import Outcome
+from gym_ray.types.rollout import Rollout
+from gym_ray.types.tokens import Segment, TurnTokens, segments_of
+from gym_ray.types.trajectory import FinishReason, Trajectory, Usage
+
+Row = dict[str, Any]
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_output_tokens", "seed", "stop", "reasoning", "tool_choice")
+"""Create parameters that say how tokens were sampled."""
+_INCOMPLETE = {
+    FinishReason.LENGTH: "max_output_tokens",
+    FinishReason.CONTEXT_WINDOW: "max_output_tokens",
+    FinishReason.CONTENT_FILTER: "content_filter",
+}
+
+
+def to_jsonl(rollout: Rollout) -> bytes:
+    """The row of a scored or masked rollout as one line, newline included."""
+    row = make_row(rollout, segments_of(turn_tokens(rollout)))
+    if rollout.trajectory is not None:
+        row["response"]["output"] = with_token_fields(rollout.trajectory)
+    return to_json(row) + b"\n"
+
+
+def turn_tokens(rollout: Rollout) -> list[TurnTokens]:
+    """Exact tokens of the model calls that have them."""
+    turns = rollout.trajectory.turns if rollout.trajectory is not None else ()
+    return [turn.tokens for turn in turns if turn.tokens is not None]
+
+
+def make_row(rollout: Rollout, segments: list[Segment]) -> Row:
+    """The row without token triplets. ``segments``: of the rollout's :func:`turn_tokens`."""
+    task: Row = orjson.loads(rollout.task)
+    trajectory = rollout.trajectory or Trajectory(task["responses_create_params"].get("input") or [])
+    reward, failure = rollout.reward, rollout.failure
+    masked = rollout.outcome is not Outcome.SCORED
+    row = task if reward is None else {**task, **reward.extra}
+    row["responses_create_params"] = {**rollout.params, "input": trajectory.input}
+    row["response"] = _response(rollout, trajectory)
+    row["reward"] = float(reward.value) if reward is not None else 0.0
+    row["reward_components"] = reward.components if reward is not None else {}
+    if not row["reward_components"]:
+        del row["reward_components"]
+    row["_ng_task_index"] = task.get("_ng_task_index", rollout.task_number)
+    row["_ng_rollout_index"] = rollout.rollout_index
+    row["agent_ref"] = task.get("agent_ref") or {"name": rollout.agent}
+    row["task_source"] = task.get("task_source") or rollout.environment
+    row["mask_sample"] = masked
+    row["instance_config"] = {**_as_dict(task.get("instance_config")), "mask_sample": masked}
+    row["failure_kind"] = failure.kind if failure is not None else None
+    row["failure_reason"] = failure.reason if failure is not None else None
+    row["gym_ray"] = _ours(rollout, trajectory, segments)
+    return row
+
+
+def with_token_fields(trajectory: Trajectory) -> list[Item]:
+    """All items, with the token triplet on the last item of each model call that has tokens."""
+    items = list(trajectory.items)
+    for turn in trajectory.turns:
+        tokens = turn.tokens
+        if tokens is not None and 0 <= turn.last_item < len(items):
+            triplet = (tokens.prompt, tokens.sampled, tokens.logprobs)
+            items[turn.last_item] = {**items[turn.last_item], **dict(zip(TOKEN_FIELDS, triplet, strict=True))}
+    return items
+
+
+def failure_row(rollout: Rollout) -> bytes:
+    """What is known of a failed rollout, as one line: which, why, where, and what it did until then."""
+    failure, trajectory = rollout.failure, rollout.trajectory
+    row = {
+        "task_id": rollout.task_id,
+        "_ng_task_index": rollout.task_number,
+        "_ng_rollout_index": rollout.rollout_index,
+        "environment": rollout.environment,
+        "agent": rollout.agent,
+        "kind": failure.kind if failure is not None else None,
+        "stage": failure.stage if failure is not None else None,
+        "reason": failure.reason if failure is not None else None,
+        "terminal": failure.terminal if failure is not None else None,
+        "attempt": rollout.attempt,
+        "started": rollout.started,
+        "finished": rollout.finished,
+        "timings": rollout.timings,
+        "items": trajectory.items if trajectory is not None else [],
+        "task": orjson.loads(rollout.task),
+    }
+    return to_json(row) + b"\n"
+
+
+def _response(rollout: Rollout, trajectory: Trajectory) -> Row:
+    """A Responses object that stands for the whole episode."""
+    reason = _INCOMPLETE.get(trajectory.finish_reason)
+    params = rollout.params
+    return {
+        "id": f"resp_{rollout.task_number}_{rollout.rollout_index}",
+        "object": "response",
+        "created_at": rollout.started,
+        "model": trajectory.model,
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": trajectory.items,
+        "parallel_tool_calls": params.get("parallel_tool_calls", True),
+        "tool_choice": params.get("tool_choice", "auto"),
+        "tools": params.get("tools") or [],
+        "usage": _usage(trajectory.usage),
+    }
+
+
+def _usage(usage: Usage) -> Row:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _ours(rollout: Rollout, trajectory: Trajectory, segments: list[Segment]) -> Row:
+    return {
+        "task_id": rollout.task_id,
+        "task_number": rollout.task_number,
+        "rollout_index": rollout.rollout_index,
+        "environment": rollout.environment,
+        "agent": rollout.agent,
+        "outcome": rollout.outcome,
+        "reward": rollout.reward.value if rollout.reward is not None else None,
+        "failure_stage": rollout.failure.stage if rollout.failure is not None else None,
+        "attempt": rollout.attempt,
+        "finish_reason": trajectory.finish_reason,
+        "num_turns": len(trajectory.turns),
+        "turn_seconds": [turn.seconds for turn in trajectory.turns],
+        "step_rewards": trajectory.step_rewards,
+        "segments": [{"length": len(segment.token_ids), "spans": segment.spans} for segment in segments],
+        "policy_versions": sorted({version for segment in segments for version in segment.versions if version >= 0}),
+        "sampling": {name: rollout.params[name] for name in SAMPLING if name in rollout.params},
+        "started": rollout.started,
+        "finished": rollout.finished,
+        "timings": rollout.timings,
+    }
+
+
+def _as_dict(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}
