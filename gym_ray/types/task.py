@@ -15,10 +15,11 @@ from gym_ray.types.items import Item
 class TaskRow(BaseModel):
     """Base of every environment's ``Task``. Subclass it and declare the fields your verifier reads.
 
-    A subclass is validated once per row, on load; errors name the file, line and field.
+    A subclass is validated once per row, on load; errors name the file, line and field. The docstring under
+    a field is what ``gym-ray env show`` prints about it.
     """
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), use_attribute_docstrings=True)
 
     responses_create_params: dict[str, Any]
     """The request: ``input`` (a string, or a list of Responses input items) and any other create parameter

@@ -1,0 +1,121 @@
+"""``gym-ray collect``: tasks in, scored trajectories out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gym_ray.cli.arguments import Arguments, parse_arguments
+from gym_ray.cli.compose import compose_settings, conf_dir, group_choices, split_options
+from gym_ray.cli.main import DONE, INTERRUPTED, TOO_MANY_FAILED
+from gym_ray.cli.reference import reference
+from gym_ray.collect.config import RunConfig
+from gym_ray.types.errors import UserError
+
+EXAMPLES = """\
+usage: gym-ray collect env=NAME[,NAME...] [model=NAME] [tasks=PATH] [key=value]...
+
+The embedded model on the environments' own example tasks; no GPU, no key:
+  gym-ray collect env=mcqa,math collect.rollouts_per_task=4
+
+Any OpenAI-compatible endpoint (the key is read from the variable you name, and never written anywhere):
+  gym-ray collect env=mcqa tasks=mmlu.jsonl model=openai model.base_url=http://host:8000/v1 \\
+      model.name=Qwen/Qwen3-8B model.api_key_env=MY_KEY model.sampling.temperature=0.7
+
+Your own weights on vLLM, two replicas of one GPU each:
+  gym-ray collect env=math tasks=aime.jsonl model=vllm model.serve.path=/models/mine model.serve.num_replicas=2
+
+Your own environment, a class in a file (start one with: gym-ray env new NAME):
+  gym-ray collect env=inventory/inventory.py:Inventory tasks=tasks.jsonl
+
+Go on where an interrupted run stopped (the same settings; rollouts_per_task and the task files may have grown):
+  gym-ray collect ... run_dir=runs/my-run
+
+Tasks in a bucket, rows of another shape made into prompts by a template:
+  gym-ray collect env=math tasks=s3://bucket/gsm8k/*.jsonl.gz tasks.prompt=prompt.yaml tasks.limit=100
+
+Options: --print-config shows the whole configuration and ends; --config-dir DIR adds a folder like conf/ with
+your own choices (DIR/model/mine.yaml is model=mine).
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 more failed rollouts than collect.max_failed_fraction, 130 interrupted.
+"""
+
+
+def help_text() -> str:
+    """Examples, then every key."""
+    return f"{EXAMPLES}\n{reference(RunConfig, group_choices([conf_dir()]))}"
+
+
+def run(words: Sequence[str]) -> int:
+    """See the module."""
+    print_only = "--print-config" in words
+    words = [word for word in words if word != "--print-config"]
+    named = any(word.startswith("run_dir=") for word in words)
+    if not named:
+        words = [*words, f"run_dir={default_run_dir(words)}"]
+    config, _ = compose_settings(words, RunConfig)
+    if not config.envs:
+        choices = ", ".join(group_choices([conf_dir()]).get("env", []))
+        raise UserError(f"env=NAME is missing (there are: {choices}; your own: path/to/file.py:Class)")
+    if print_only:
+        print(config_text(config), end="")
+        return DONE
+    return _collect(config, words)
+
+
+def config_text(config: RunConfig) -> str:
+    """The whole configuration as YAML, secrets redacted."""
+    import yaml
+
+    from gym_ray.collect.fingerprint import redact
+
+    text: str = yaml.safe_dump(redact(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def default_run_dir(words: Sequence[str], now: datetime | None = None) -> str:
+    """``runs/<UTC time>-<environments>-<model>``, a name that no directory has yet."""
+    rest, folders = split_options(words)
+    arguments = parse_arguments(rest, RunConfig, group_choices([*folders, conf_dir()]))
+    time = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+    envs = list(arguments.envs) if len(arguments.envs) <= 4 else [f"{len(arguments.envs)}-envs"]
+    name = re.sub(r"[^\w.-]+", "-", "-".join([time, *envs, _model_name(arguments)]))
+    taken = 1
+    while Path("runs", name if taken == 1 else f"{name}-{taken}").exists():
+        taken += 1
+    return f"runs/{name if taken == 1 else f'{name}-{taken}'}"
+
+
+def _model_name(arguments: Arguments) -> str:
+    given = next((word.partition("=")[2] for word in arguments.overrides if word.startswith("++model.name=")), "")
+    return given.strip("'").rpartition("/")[2] or arguments.choices.get("model", "tiny")
+
+
+def _collect(config: RunConfig, words: Sequence[str]) -> int:
+    from gym_ray.cli.tables import print_summary
+    from gym_ray.collect.driver import collect
+
+    resume = f"to go on: gym-ray collect {shlex.join(words)}"
+    print(f"run directory: {config.run_dir}", file=sys.stderr)
+    try:
+        summary = collect(config)
+    except KeyboardInterrupt:
+        print(f"interrupted; what was finished is kept\n{resume}", file=sys.stderr)
+        return INTERRUPTED
+    print_summary(summary)
+    if summary.interrupted:
+        print(resume, file=sys.stderr)
+        return INTERRUPTED
+    if summary.failed_fraction > config.collect.max_failed_fraction:
+        allowed = config.collect.max_failed_fraction
+        print(
+            f"{summary.failed_fraction:.1%} of the rollouts failed, more than collect.max_failed_fraction={allowed:g}; "
+            f"why: gym-ray runs show {config.run_dir}",
+            file=sys.stderr,
+        )
+        return TOO_MANY_FAILED
+    return DONE

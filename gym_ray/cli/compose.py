@@ -1,0 +1,176 @@
+"""From a command line to a settings record, by way of Hydra.
+
+Order, later wins: the record's defaults, the chosen files of the configuration groups, the overrides. The
+groups are the folders of ``conf/``; ``--config-dir DIR`` puts another such folder in front, so that
+``DIR/model/mine.yaml`` is ``model=mine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+import gym_ray
+from gym_ray.cli.arguments import Arguments, parse_arguments
+from gym_ray.cli.keys import KeyTable, keys_of
+from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.resources.files import import_file
+from gym_ray.resources.load import absolute_path
+from gym_ray.resources.server import ResourcesServer
+from gym_ray.types.errors import UserError, describe
+from gym_ray.types.settings import Settings
+from gym_ray.types.validation import explain
+
+DEFAULT_CHOICES = {"model": "tiny"}
+"""Groups that have a choice when the command line makes none."""
+
+S = TypeVar("S", bound=Settings)
+
+
+def conf_dir() -> Path:
+    """The configuration files: inside an installed package, beside it in a source checkout."""
+    package = Path(gym_ray.__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def group_choices(folders: Sequence[Path]) -> dict[str, list[str]]:
+    """The choices of each group, sorted."""
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/*.yaml"):
+            found.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(choices) for group, choices in sorted(found.items())}
+
+
+def split_options(words: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """The words without ``--config-dir DIR`` (or ``--config-dir=DIR``), and those folders."""
+    rest: list[str] = []
+    folders: list[Path] = []
+    pending = iter(words)
+    for word in pending:
+        option, mark, value = word.partition("=")
+        if option != "--config-dir":
+            rest.append(word)
+            continue
+        folder = Path(value if mark else next(pending, "")).expanduser()
+        if not folder.is_dir() or folder == Path():
+            raise UserError(f"--config-dir: no folder {folder}")
+        folders.append(folder.absolute())
+    return rest, folders
+
+
+def compose_settings(words: Sequence[str], record: type[S]) -> tuple[S, Arguments]:
+    """The settings that ``words`` ask for, and the words taken apart.
+
+    Raises:
+        UserError: one line per mistake: unknown keys and choices with the nearest right one, wrong values.
+    """
+    words, folders = split_options(words)
+    groups = {
+        group: choices
+        for group, choices in group_choices([*folders, conf_dir()]).items()
+        if group in record.model_fields or (group == "env" and "envs" in record.model_fields)
+    }
+    arguments = parse_arguments(words, record, groups)
+    for group, choice in DEFAULT_CHOICES.items():
+        if group in groups:
+            arguments.choices.setdefault(group, choice)
+    composed = _compose(arguments, record, folders)
+    try:
+        return record.model_validate(composed), arguments
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(error, record, list(arguments.envs)))) from None
+
+
+def only_server(file: str) -> str:
+    """``file.py:Class`` for a file that defines exactly one environment.
+
+    Raises:
+        UserError: it cannot be imported, or the class must be named.
+    """
+    try:
+        module = import_file(file)
+    except Exception as error:
+        raise UserError(f"env={file}: cannot be imported: {describe(error)}") from error
+    own = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, ResourcesServer) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise UserError(f"env={file}: say which class, {file}:Class (it defines {', '.join(own) or 'none'})")
+    return f"{file}:{own[0]}"
+
+
+def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Path]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    # One file's own `defaults` list may name further ones; ours is the root that names them all.
+    ConfigStore.instance().store(name="gym_ray", node=_root(arguments, record))
+    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("gym_ray", overrides=[*search, *arguments.overrides])
+            container = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_hydra_problem(error, arguments)) from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
+    root = _defaults(record)
+    defaults: list[Any] = ["_self_"]
+    if "envs" in record.model_fields:
+        root["envs"] = {name: _defaults(EnvironmentConfig) for name in arguments.envs}
+        for name, choice in arguments.envs.items():
+            if ":" in choice or choice.endswith(".py"):
+                root["envs"][name]["server"] = absolute_path(choice if ":" in choice else only_server(choice))
+            else:
+                defaults.append({f"env@envs.{name}": choice})
+    return {"defaults": [*defaults, *({group: choice} for group, choice in arguments.choices.items())], **root}
+
+
+def _defaults(record: type[Settings]) -> dict[str, Any]:
+    """Every default as plain nested values. Keys of ``envs`` and required keys are left out."""
+    tree: dict[str, Any] = {}
+    for key in keys_of(record):
+        if "*" in key.name or key.required:
+            continue
+        *sections, leaf = key.name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = key.default
+    return tree
+
+
+def _hydra_problem(error: Exception, arguments: Arguments) -> str:
+    text = str(error)
+    culprit = next((word for word in arguments.overrides if word in text), None)
+    shown = f"`{culprit.removeprefix('++')}`" if culprit else "configuration"
+    if "sweep" in text:
+        return f"{shown}: several values; write a list as [a,b], or quote the text"
+    if culprit:
+        return f"{shown}: cannot be read ({text.splitlines()[0]}); quote the text: key=\"'...'\""
+    return f"{shown}: {' '.join(text.split())[:400]}"
+
+
+def _explain(error: ValidationError, record: type[Settings], envs: list[str]) -> list[str]:
+    table = KeyTable(record, envs)
+    lines = []
+    for problem, line in zip(error.errors(), explain(error), strict=True):
+        if problem["type"] != "extra_forbidden":
+            lines.append(line)
+            continue
+        name = ".".join(map(str, problem["loc"]))
+        near = table.nearest(name)
+        lines.append(f"`{name}` is no setting" + (f"; nearest: {near}" if near else ""))
+    return lines

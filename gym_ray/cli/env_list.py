@@ -1,0 +1,44 @@
+"""``gym-ray env list``: the environments that ``env=NAME`` can choose."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from gym_ray.cli.compose import conf_dir, group_choices, split_options
+from gym_ray.cli.environment import Environment, find_environment
+from gym_ray.cli.main import DONE
+from gym_ray.types.errors import UserError
+
+HELP = """\
+usage: gym-ray env list [--config-dir DIR]
+
+Every environment under conf/env (and DIR/env), with what it grades and how it is shaped.
+"""
+
+
+def help_text() -> str:
+    """Usage."""
+    return HELP
+
+
+def run(words: Sequence[str]) -> int:
+    """See the module."""
+    rest, folders = split_options(words)
+    if rest:
+        raise UserError(f"env list takes no `{rest[0]}`")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("name", "what it is", "tools", "shape"):
+        table.add_column(title, overflow="fold")
+    for name in group_choices([*folders, conf_dir()]).get("env", []):
+        found = find_environment(name, words)
+        table.add_row(name, _summary(found), str(len(found.server.tools()) or ""), ", ".join(found.traits))
+    Console().print(table)
+    return DONE
+
+
+def _summary(environment: Environment) -> str:
+    return inspect.cleandoc(environment.server.__doc__ or "").partition("\n")[0]

@@ -1,0 +1,59 @@
+"""Tables that several verbs print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gym_ray.collect.finalize import Summary
+
+NUMBERS = ("rollouts", "scored", "masked", "failed", "mean reward", "turns", "tokens", "seconds")
+
+
+def outcome_table(environments: dict[str, dict[str, Any]]) -> Table:
+    """One row per environment of ``metrics.json``. Turns, sampled tokens and seconds are means per rollout."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("environment")
+    for title in NUMBERS:
+        table.add_column(title, justify="right")
+    for name, its in environments.items():
+        counts = [its["scored"], its["masked"], its["failed"]]
+        reward = "-" if its["reward"] is None else f"{its['reward']['mean']:.3f}"
+        seconds = its["seconds"].get("total", {}).get("mean")
+        table.add_row(
+            name,
+            *(f"{count:,}" for count in [sum(counts), *counts]),
+            reward,
+            f"{its['turns']['mean']:.1f}",
+            f"{its['sampled_tokens']['mean']:,.0f}",
+            "-" if seconds is None else f"{seconds:.2f}",
+        )
+    return table
+
+
+def kinds_table(environments: dict[str, dict[str, Any]]) -> Table | None:
+    """Failed and masked rollouts by kind; None when there are none."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("environment", "failed or masked because", "rollouts"):
+        table.add_column(title, justify="right" if title == "rollouts" else "left")
+    for name, its in environments.items():
+        for kind, count in its["failure_kinds"].items():
+            table.add_row(name, kind, f"{count:,}")
+    return table if table.row_count else None
+
+
+def print_summary(summary: Summary) -> None:
+    """What ``collect`` ends with."""
+    console = Console()
+    console.print()
+    console.print(outcome_table(summary.environments))
+    if (kinds := kinds_table(summary.environments)) is not None:
+        console.print()
+        console.print(kinds)
+    console.print(f"\n{summary.report()}", highlight=False, soft_wrap=True)
+    for line in summary.damage:
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    console.print(f"run directory: {summary.run}", highlight=False, soft_wrap=True)
+    console.print(f"look again:    gym-ray runs show {summary.run}", highlight=False, soft_wrap=True)
