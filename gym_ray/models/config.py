@@ -24,7 +24,7 @@ class ServeConfig(Settings):
     """The Ray Serve deployment that hosts the model (kind `vllm`)."""
 
     path: str | None = None
-    """Directory or hub name of the weights."""
+    """Weights: a directory, a hub name, or `package://some.package/folder` inside an installed package."""
     engine: str = "gym_ray.models.serve.vllm_engine:VllmEngine"
     """Import path of the engine class; another one is for benchmarks and tests."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
@@ -47,6 +47,12 @@ class ServeConfig(Settings):
     """Defaults handed to the template (`{enable_thinking: true}`)."""
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the replica."""
+    listen_host: str | None = None
+    """Address at which replicas listen for agents. None: that of their Ray node. Anyone who reaches it may call."""
+    http_port: int | None = None
+    """Port of the public HTTP face, through Ray Serve's proxy. None: no proxy, replicas' own listeners only."""
+    http_host: str = "127.0.0.1"
+    """Address the proxy binds to; `0.0.0.0` opens it to the network."""
     startup_timeout_s: float = 900.0
     """How long the engine may take to come up, in seconds."""
 

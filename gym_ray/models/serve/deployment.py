@@ -1,0 +1,185 @@
+"""The model as a Ray Serve application.
+
+Serve owns what it is good at: replicas, placement, health, restarts, and the public HTTP face. Agents do
+not pass through it: each replica opens its own :class:`~gym_ray.models.serve.listener.Listener` on its
+event loop and announces it in :class:`~gym_ray.models.serve.endpoints.Endpoints`. Both doors lead to the
+same :class:`~gym_ray.models.serve.app.App`. Whatever ``model.serve.engine`` names is built in the replica.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any, ClassVar
+
+import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+
+from gym_ray.models.config import ModelConfig, ServeConfig
+from gym_ray.models.serve.app import App
+from gym_ray.models.serve.endpoints import Endpoints
+from gym_ray.models.serve.engine import Responder
+from gym_ray.models.serve.listener import Listener
+from gym_ray.models.serve.policy import Policy
+from gym_ray.types.errors import UserError, describe
+
+PACKAGE = "package://"
+GRACE_S = 20.0
+"""Seconds that calls in flight get when a replica is told to go."""
+POLL_S = 0.2
+DEPLOYMENT_OPTIONS: dict[str, Any] = {
+    "name": "model",
+    # The engine queues and batches; a limit in front of it would only starve it.
+    "max_ongoing_requests": 100_000,
+    "health_check_period_s": 2.0,
+    "health_check_timeout_s": 60.0,
+    "graceful_shutdown_wait_loop_s": 0.1,
+    "graceful_shutdown_timeout_s": GRACE_S + 20.0,
+    "max_constructor_retry_count": 2,
+}
+
+
+class Replica:
+    """One replica: an engine or responder, its app, its listener."""
+
+    app: ClassVar[App]
+    """The app of this process, for Serve's door."""
+
+    async def __init__(self, config: ModelConfig, app_name: str) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._endpoints = Endpoints(app_name)
+        self._responder = build_responder(config)
+        await self._responder.start()
+        Replica.app = App(self._responder, config.name)
+        self._listener = Listener(Replica.app)
+        host = config.serve.listen_host or ray.util.get_node_ip_address()
+        self._endpoints.announce(await self._listener.open(host))
+
+    async def check_health(self) -> None:
+        """Called by Serve; raising has this replica replaced."""
+        await self._responder.health()
+
+    async def __del__(self) -> None:
+        # Serve awaits this once, after its own requests have ended.
+        self._endpoints.withdraw()
+        await self._listener.close(GRACE_S)
+        await self._responder.stop()
+
+
+def _serve_door() -> Callable[..., Awaitable[None]]:
+    async def door(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await Replica.app(scope, receive, send)
+
+    return door
+
+
+def build_responder(config: ModelConfig) -> Responder:
+    """What ``model.serve.engine`` names, ready for :meth:`start`.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    module, _, name = config.serve.engine.partition(":")
+    try:
+        built = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"model.serve.engine={config.serve.engine}: {describe(error)}") from error
+    engine = built(config.model_copy(update={"serve": _with_local_path(config.serve)}))
+    if isinstance(engine, Responder):
+        return engine
+    return Policy(engine, config)
+
+
+def _with_local_path(settings: ServeConfig) -> ServeConfig:
+    """``package://some.package/folder`` as the folder's path on this machine."""
+    path = settings.path
+    if path is None or not path.startswith(PACKAGE):
+        return settings
+    package, _, folder = path.removeprefix(PACKAGE).partition("/")
+    try:
+        found = files(package).joinpath(folder)
+    except ModuleNotFoundError as error:
+        raise UserError(f"model.serve.path={path}: {error}") from error
+    if not found.is_dir():
+        raise UserError(f"model.serve.path={path}: no folder {folder!r} in {package}")
+    return settings.model_copy(update={"path": str(found)})
+
+
+def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
+    """Bring the model up on the Ray cluster this process is connected to, and wait until it answers.
+
+    Deploying the same settings again changes nothing; other settings under the same name replace the model.
+
+    Raises:
+        UserError: the settings cannot work, or the replicas did not start (the reason is their last line).
+    """
+    settings = config.serve
+    _with_local_path(settings)
+    _start_serve(settings)
+    replica = serve.deployment(serve.ingress(_serve_door)(Replica))
+    application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(
+        config, app_name
+    )
+    route = "/" if settings.http_port else None
+    target = serve.RunTarget(application, name=app_name, route_prefix=route)
+    serve.run_many([target], wait_for_applications_running=False)
+    _wait_until_running(app_name, settings.startup_timeout_s)
+    return Endpoints(app_name)
+
+
+def undeploy(app_name: str = "model") -> None:
+    """Take the model down; returns when its replicas are gone."""
+    serve.delete(app_name)
+
+
+def placement(settings: ServeConfig) -> dict[str, Any]:
+    """Resources of one replica, in the words of ``serve.deployment``.
+
+    A replica on one node holds all its GPUs itself, and vLLM's worker processes share them. One that spans
+    nodes (pipeline parallel, or ``distributed_executor_backend: ray``) gets a placement group with one
+    bundle per worker, which vLLM's Ray executor finds and fills.
+    """
+    arguments = settings.engine_args
+    tensor, pipeline = arguments.get("tensor_parallel_size", 1), arguments.get("pipeline_parallel_size", 1)
+    environment = {"runtime_env": {"env_vars": _environment(settings)}}
+    spans = settings.num_gpus > 0 and (pipeline > 1 or arguments.get("distributed_executor_backend") == "ray")
+    if not spans:
+        gpus = settings.num_gpus * tensor
+        return {"ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": gpus, **environment}}
+    worker = {"CPU": 1.0, "GPU": settings.num_gpus}
+    return {
+        "ray_actor_options": {"num_cpus": settings.num_cpus, **environment},
+        "placement_group_bundles": [{**worker, "CPU": 1.0 + settings.num_cpus}] + [worker] * (tensor * pipeline - 1),
+        "placement_group_strategy": "PACK",
+    }
+
+
+def _environment(settings: ServeConfig) -> dict[str, str]:
+    """vLLM reports usage to its makers unless told not to, and logs a page per start."""
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    return {**quiet, **settings.env}
+
+
+def _start_serve(settings: ServeConfig) -> None:
+    if settings.http_port is None:
+        serve.start(proxy_location="Disabled")
+    else:
+        serve.start(proxy_location="HeadOnly", http_options={"host": settings.http_host, "port": settings.http_port})
+
+
+def _wait_until_running(app_name: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        application = serve.status().applications[app_name]
+        if application.status == ApplicationStatus.RUNNING:
+            return
+        if application.status == ApplicationStatus.DEPLOY_FAILED or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    notes = [application.message, *(one.message for one in application.deployments.values())]
+    lines = [line.strip() for note in notes for line in note.splitlines() if line.strip()]
+    reason = lines[-1] if lines else f"not ready after {timeout_s:g} s"
+    undeploy(app_name)
+    raise UserError(f"model {app_name!r} did not start: {reason}")

@@ -1,0 +1,59 @@
+"""Which replicas of a model are up, and where they listen.
+
+Each replica writes its address into Ray's cluster-wide key-value store, under the name of its actor. The
+list is those whose actor lives, which the cluster knows without heartbeats or clocks: a killed replica is
+gone from it as soon as Ray notices the death, and its replacement appears once it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import ray
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
+
+_NAMESPACE = b"gym_ray"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The replicas of one application. Picklable; calling it lists them, in any process that Ray knows.
+
+    ``await endpoints()`` -> base addresses (``http://host:port``), sorted; empty while none is up.
+    """
+
+    app_name: str
+
+    async def __call__(self) -> list[str]:
+        """The addresses now. Does not block the event loop."""
+        return await asyncio.to_thread(self.list)
+
+    def list(self) -> list[str]:
+        """The addresses now: two round trips to the cluster's head, and one per replica."""
+        # Keys first: an actor that has announced itself is then surely among the living.
+        keys = _internal_kv_list(self._key(""), namespace=_NAMESPACE)
+        alive = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
+        found = []
+        for key in keys:
+            if key[len(self._key("")) :].decode() in alive:
+                found.append(_internal_kv_get(key, namespace=_NAMESPACE))
+            else:
+                _internal_kv_del(key, namespace=_NAMESPACE)
+        return sorted(address.decode() for address in found if address)
+
+    def announce(self, address: str) -> None:
+        """Put the calling replica on the list."""
+        _internal_kv_put(self._key(_own_name()), address.encode(), overwrite=True, namespace=_NAMESPACE)
+
+    def withdraw(self) -> None:
+        """Take the calling replica off the list."""
+        _internal_kv_del(self._key(_own_name()), namespace=_NAMESPACE)
+
+    def _key(self, actor: str) -> bytes:
+        return f"endpoints/{self.app_name}/{actor}".encode()
+
+
+def _own_name() -> str:
+    name: str = ray.get_runtime_context().get_actor_name()
+    return name

@@ -1,0 +1,172 @@
+"""From sampled ids to output items, by vLLM's own parsers.
+
+The parsers only read: they say which part of the text is reasoning and which are tool calls. What they
+cannot read stays text, and whatever they say, the ids on record are those that were sampled. Parsers are
+named as in ``vllm serve`` (``--reasoning-parser``, ``--tool-call-parser``); plugin files may register more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from gym_ray.models.config import ServeConfig
+from gym_ray.models.serve.engine import Generation
+from gym_ray.models.serve.render import template_kwargs
+from gym_ray.models.serve.sampling import rejected
+from gym_ray.types.errors import UserError, describe
+from gym_ray.types.items import Item, assistant_message, function_call, reasoning
+
+_KEPT_READERS = 256
+
+
+class OutputParser:
+    """Makes items of generations. Not thread-safe."""
+
+    def __init__(self, tokenizer: Any, stop_ids: Sequence[int], config: ServeConfig) -> None:
+        """
+        Raises:
+            UserError: a parser's name or plugin file is unknown.
+        """
+        self._tokenizer, self._stop_ids, self._config = tokenizer, frozenset(stop_ids), config
+        self._reasoning_class, self._tool_class = _parser_classes(config)
+        self._readers: OrderedDict[bytes, _Reader] = OrderedDict()
+        self._reader({})
+
+    def items(self, generation: Generation, body: dict[str, Any]) -> list[Item]:
+        """Reasoning, message and function-call items, in this order; at least one item.
+
+        ``body``: the request in Chat Completions form.
+        """
+        thought, content, calls = self._reader(body).read(self._text(generation))
+        items: list[Item] = []
+        if thought:
+            items.append(reasoning(thought, f"rs_{uuid4().hex}"))
+        if content or not (thought or calls):
+            items.append(assistant_message(content, f"msg_{uuid4().hex}"))
+        items += [function_call(name, arguments, f"call_{uuid4().hex[:24]}") for name, arguments in calls]
+        return items
+
+    def constraint(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What the engine must obey so that ``tool_choice`` is; empty when the model is free.
+
+        Raises:
+            RolloutError: this parser's model family cannot be made to call a tool.
+        """
+        choice = body.get("tool_choice", "auto")
+        if choice in ("auto", "none"):
+            return {}
+        tag = self._reader(body).forced_call()
+        if tag is None:
+            raise rejected(f"tool_choice={choice!r} needs a tool parser that can enforce it")
+        return {"structural_tag": tag}
+
+    def reasoning_tokens(self, ids: list[int]) -> int:
+        """Sampled ids up to the end of reasoning; 0 when the reasoning parser names no single end token."""
+        end = self._reader({}).reasoning_end_id
+        return ids.index(end) if end in ids else 0
+
+    def _text(self, generation: Generation) -> str:
+        ids = generation.ids
+        if generation.stopped and ids[-1] in self._stop_ids:
+            ids = ids[:-1]
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text[: text.rfind(generation.stop_text)] if generation.stop_text else text
+
+    def _reader(self, body: dict[str, Any]) -> _Reader:
+        """The parsers for these tools and template arguments; making them costs milliseconds."""
+        tools, choice = body.get("tools"), body.get("tool_choice", "auto")
+        kwargs = template_kwargs(body, self._config.chat_template_kwargs)
+        key = orjson.dumps([tools, choice, kwargs])
+        reader = self._readers.get(key)
+        if reader is None:
+            reader = _Reader(self._tokenizer, self._reasoning_class, self._tool_class, tools, choice, kwargs)
+            self._readers[key] = reader
+            if len(self._readers) > _KEPT_READERS:
+                self._readers.popitem(last=False)
+        else:
+            self._readers.move_to_end(key)
+        return reader
+
+
+class _Reader:
+    """One pair of parsers, set up for one list of tools."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        reasoning_class: type[Any] | None,
+        tool_class: type[Any] | None,
+        tools: list[dict[str, Any]] | None,
+        choice: Any,
+        template_kwargs: dict[str, Any],
+    ) -> None:
+        self._reasoning = reasoning_class and reasoning_class(tokenizer, chat_template_kwargs=template_kwargs)
+        self._tools = None
+        if reasoning_class or tool_class:
+            self._request = _request(tools, choice)
+        if tool_class and choice != "none":
+            self._tools = tool_class(tokenizer, self._request.tools)
+            if self._reasoning is None and hasattr(self._tools, "skip_reasoning_parsing"):
+                self._tools.skip_reasoning_parsing = True
+        end = getattr(self._reasoning, "reasoning_end_str", None)
+        self.reasoning_end_id = tokenizer.convert_tokens_to_ids(end) if end else None
+
+    def read(self, text: str) -> tuple[str, str, list[tuple[str, str]]]:
+        """Reasoning, content, and calls as (name, arguments); unreadable calls stay content."""
+        thought, content = "", text
+        if self._reasoning:
+            thought, content = (part or "" for part in self._reasoning.extract_reasoning(text, self._request))
+        if not self._tools or not content:
+            return thought, content, []
+        found = self._tools.extract_tool_calls(content, self._request)
+        if not found.tools_called:
+            return thought, content, []
+        calls = [(call.function.name, call.function.arguments) for call in found.tool_calls]
+        rest = found.content or ""
+        return thought, rest if rest.strip() else "", calls
+
+    def forced_call(self) -> str | None:
+        """vLLM's structural tag, as JSON text, that admits only what ``tool_choice`` asks for."""
+        if self._tools is None:
+            return None
+        tag = self._tools.get_structural_tag(self._request)
+        return None if tag is None else orjson.dumps(tag.model_dump()).decode()
+
+
+def _request(tools: list[dict[str, Any]] | None, choice: Any) -> Any:
+    """The request that vLLM's parsers look at: tools and tool choice, nothing else."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    asked = {"tools": tools, "tool_choice": choice} if tools else {}
+    try:
+        return ChatCompletionRequest.model_validate({"messages": [], "model": "", **asked})
+    except ValueError as error:
+        raise rejected(f"tools: {describe(error)}") from None
+
+
+def _parser_classes(config: ServeConfig) -> tuple[type[Any] | None, type[Any] | None]:
+    """The reasoning and tool parser classes that the settings name."""
+    if not (config.reasoning_parser or config.tool_parser):
+        return None, None
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+    from vllm.utils.import_utils import import_from_path
+
+    for position, plugin in enumerate(config.parser_plugins):
+        try:
+            import_from_path(f"gym_ray_parser_plugin_{position}", plugin)
+        except Exception as error:
+            raise UserError(f"model.serve.parser_plugins: {plugin}: {describe(error)}") from error
+    find_reasoning, find_tool = ReasoningParserManager.get_reasoning_parser, ToolParserManager.get_tool_parser
+    try:
+        return (
+            find_reasoning(config.reasoning_parser) if config.reasoning_parser else None,
+            find_tool(config.tool_parser) if config.tool_parser else None,
+        )
+    except KeyError as error:
+        raise UserError(f"model.serve: {error.args[0]}") from None

@@ -1,0 +1,100 @@
+"""vLLM's AsyncLLM as an :class:`~gym_ray.models.serve.engine.Engine`.
+
+vLLM is imported only inside :meth:`VllmEngine.start`, so that only replicas need it. Detokenizing is left
+to us (sampled ids are the truth, their text is made once, at the end), and only final outputs cross from
+the engine's process. Logprobs are those of the distribution that was sampled from (after temperature and
+the like), unless ``engine_args.logprobs_mode`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from gym_ray.models.config import ModelConfig
+from gym_ray.models.serve.engine import Generation
+
+ENGINE_DEFAULTS: dict[str, Any] = {
+    "logprobs_mode": "processed_logprobs",
+    "disable_log_stats": True,
+    "enable_prefix_caching": True,
+}
+WARMUP_TOKENS = 4
+
+
+class VllmEngine:
+    """One AsyncLLM and what belongs to it."""
+
+    tokenizer: Any
+    max_len: int
+    stop_ids: Sequence[int]
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self.version = 0
+
+    async def start(self) -> None:
+        """Load weights and sample a few tokens, so that no rollout pays for lazy initialization."""
+        from vllm import exceptions
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._tokens_prompt, self._sampling_params = TokensPrompt, SamplingParams
+        self._structured_outputs, self._final_only = StructuredOutputsParams, RequestOutputKind.FINAL_ONLY
+        # Before vLLM had an error class for bad requests it raised ValueError.
+        self._client_error = getattr(exceptions, "VLLMClientError", ValueError)
+        serve = self._config.serve
+        arguments = ENGINE_DEFAULTS | serve.engine_args | {"model": serve.path}
+        if serve.reasoning_parser:
+            arguments["reasoning_parser"] = serve.reasoning_parser
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        self.tokenizer = self._llm.get_tokenizer()
+        self.max_len = self._llm.model_config.max_model_len
+        self.stop_ids = _stop_ids(self.tokenizer, self._llm.model_config)
+        await self.generate([self.stop_ids[0]], {"max_tokens": WARMUP_TOKENS, "ignore_eos": True}, "warm-up")
+
+    async def generate(self, prompt: list[int], sampling: dict[str, Any], request_id: str) -> Generation:
+        """Sample once; see :class:`~gym_ray.models.serve.engine.Engine`."""
+        request = self._tokens_prompt(prompt_token_ids=prompt)
+        try:
+            outputs = [output async for output in self._llm.generate(request, self._params(sampling), request_id)]
+        except self._client_error as error:
+            raise ValueError(str(error)) from error
+        final = outputs[-1]
+        output = final.outputs[0]
+        return Generation(
+            ids=list(output.token_ids),
+            logprobs=[at[token].logprob for at, token in zip(output.logprobs, output.token_ids, strict=True)],
+            stopped=output.finish_reason == "stop",
+            cached=final.num_cached_tokens or 0,
+            stop_text=output.stop_reason if isinstance(output.stop_reason, str) else None,
+            version=self.version,
+        )
+
+    async def health(self) -> None:
+        """Raise ``EngineDeadError`` once the engine's processes are gone."""
+        await self._llm.check_health()
+
+    async def stop(self) -> None:
+        """End the engine's processes."""
+        await asyncio.to_thread(self._llm.shutdown)
+
+    def _params(self, sampling: dict[str, Any]) -> Any:
+        fields = dict(sampling)
+        constraint = fields.pop("structured_outputs", None)
+        if constraint:
+            fields["structured_outputs"] = self._structured_outputs(**constraint)
+        # Stop strings are found in the engine's own text; without them no text is needed there.
+        return self._sampling_params(
+            **fields, logprobs=0, detokenize=bool(fields.get("stop")), output_kind=self._final_only
+        )
+
+
+def _stop_ids(tokenizer: Any, model_config: Any) -> list[int]:
+    """The tokenizer's end token first, then those of the generation config."""
+    more = model_config.try_get_generation_config().get("eos_token_id") or []
+    ids = [tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
+    return list(dict.fromkeys(token for token in ids if token is not None))

@@ -1,0 +1,58 @@
+"""A model that says what its script says: for benchmarks and tests of everything but the engine.
+
+Settings under ``model.serve.engine_args``: ``script``, a list of turns, each a list of output items, of which
+the n-th answers once n tool outputs are in the conversation, the last one
+repeating; ``latency_s``, seconds before each answer; ``tokens``, sampled ids to pretend per turn (0: none).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gym_ray.models.config import ModelConfig
+from gym_ray.models.serve.engine import Turn
+from gym_ray.types.items import Item, assistant_message
+
+
+class ScriptedModel:
+    """A :class:`~gym_ray.models.serve.engine.Responder` without weights."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        arguments = config.serve.engine_args
+        script: list[list[Item]] = arguments.get("script") or [[assistant_message("ok")]]
+        self._latency_s, tokens = float(arguments.get("latency_s", 0.0)), int(arguments.get("tokens", 0))
+        self._replies = [_reply(items, tokens) for items in script]
+
+    async def start(self) -> None:
+        """Nothing to bring up."""
+
+    async def health(self) -> None:
+        """Always well."""
+
+    async def stop(self) -> None:
+        """Nothing to release."""
+
+    async def respond(self, turn: Turn) -> dict[str, Any]:
+        """The script's answer for this point of the conversation."""
+        if self._latency_s:
+            await asyncio.sleep(self._latency_s)
+        done = sum(item.get("type") == "function_call_output" for item in turn["items"])
+        return self._replies[min(done, len(self._replies) - 1)]
+
+    def token_texts(self, ids: list[int]) -> list[str]:
+        """Ids have no text here."""
+        return [f"<{token}>" for token in ids]
+
+
+def _reply(items: list[Item], tokens: int) -> dict[str, Any]:
+    calls = any(item["type"] == "function_call" for item in items)
+    usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "cached_tokens": 0, "reasoning_tokens": 0}
+    ids = list(range(tokens))
+    exact = {"kept": 0, "suffix": ids, "sampled": ids, "logprobs": [0.0] * tokens, "version": 0}
+    return {
+        "items": items,
+        "finish_reason": "tool_calls" if calls else "stop",
+        "usage": usage,
+        "tokens": exact if tokens else None,
+    }
