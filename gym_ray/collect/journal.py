@@ -175,10 +175,10 @@ class JournalWriter:
         if not self._wake.is_set():
             self._wake.set()
         backlog = self._given - self._written
-        if backlog > BATCH_BYTES and not self._hurry.is_set():
+        if backlog > BACKLOG_BYTES:
+            self.flush()
+        elif backlog > BATCH_BYTES and not self._hurry.is_set():
             self._hurry.set()
-            if backlog > BACKLOG_BYTES:
-                self.flush()
 
     def _mark(self, done: Callable[[], object]) -> None:
         """Have ``done`` called, in the writing thread, once everything given so far is written."""

@@ -1,8 +1,8 @@
 """What a run amounts to, per environment: sums that merge in any order.
 
 Every shard makes its own :class:`EnvironmentTotals`; ``metrics.json`` is their sum in words. Distributions
-are histograms over logarithmic buckets 5 % wide, so quantiles are right to 5 % (exact where values repeat) and merging is addition.
-Rewards count over scored rollouts only; masked and failed ones have none.
+are histograms over logarithmic buckets 5 % wide, so quantiles are right to 5 % (exact where values repeat)
+and merging is addition. Rewards count over scored rollouts only; masked and failed ones have none.
 """
 
 from __future__ import annotations

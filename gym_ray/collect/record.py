@@ -121,7 +121,8 @@ def _pack(turns: list[TurnTokens]) -> tuple[list[list[int]], int, bytes]:
     spans = [[len(segment.token_ids), *(at for span in segment.spans for at in span)] for segment in segments]
     ids = array("i", [token for segment in segments for token in segment.token_ids])
     exact = np.array([value for turn in turns for value in turn.logprobs], np.float64)
-    short = exact.astype(np.float32)
+    with np.errstate(over="ignore"):
+        short = exact.astype(np.float32)
     logprobs = short if np.array_equal(short.astype(np.float64), exact, equal_nan=True) else exact
     return spans, logprobs.itemsize, ids.tobytes() + logprobs.tobytes()
 

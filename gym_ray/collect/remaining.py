@@ -38,5 +38,5 @@ def remaining(run: RunDir, plan: Plan) -> Remaining:
 
 
 def _done_keys(run: RunDir) -> tuple[int, np.ndarray[Any, np.dtype[np.uint64]]]:
-    keys = np.ascontiguousarray(scan(run).done["key"])
+    keys = np.ascontiguousarray(scan(run).done.keys)
     return len(keys), keys

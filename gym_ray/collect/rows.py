@@ -156,12 +156,18 @@ def _ours(rollout: Rollout, trajectory: Trajectory, segments: list[Segment]) -> 
         "turn_seconds": [turn.seconds for turn in trajectory.turns],
         "step_rewards": trajectory.step_rewards,
         "segments": [{"length": len(segment.token_ids), "spans": segment.spans} for segment in segments],
-        "policy_versions": sorted({version for segment in segments for version in segment.versions if version >= 0}),
+        "policy_versions": _versions(turn_tokens(rollout)),
         "sampling": {name: rollout.params[name] for name in SAMPLING if name in rollout.params},
         "started": rollout.started,
         "finished": rollout.finished,
         "timings": rollout.timings,
     }
+
+
+def _versions(turns: list[TurnTokens]) -> list[int]:
+    """Every policy version that sampled a token here, ascending."""
+    given = (turn.version if isinstance(turn.version, list) else (turn.version,) for turn in turns)
+    return sorted(set().union(*given))
 
 
 def _as_dict(value: Any) -> Row:
