@@ -93,7 +93,7 @@ class Addresses:
         key = _hash(session)
         return max(candidates, key=lambda address: address.rank(key))
 
-    async def lost(self, address: Address | None) -> None:
+    async def lost(self, address: Address | None, patience_s: float = LIST_TIMEOUT_S) -> None:
         """Nobody listened at ``address`` (None: the list was empty): leave it alone for a while."""
         if address is not None:
             rest = min(LONGEST_REST_S, FIRST_REST_S * 2.0 ** min(address.rests, 10))
@@ -133,14 +133,14 @@ class LiveAddresses(Addresses):
             self._start()
         return super().pick(session, avoid)
 
-    async def lost(self, address: Address | None) -> None:
-        """See :class:`Addresses`. Waits for a fresh list, unless it was asked for a moment ago."""
+    async def lost(self, address: Address | None, patience_s: float = LIST_TIMEOUT_S) -> None:
+        """See :class:`Addresses`. Waits ``patience_s`` for a fresh list, unless it was asked for just now."""
         await super().lost(address)
         if self._refreshing is None and time.monotonic() - self._asked_at < REFRESH_GAP_S:
             return
         self._start()
         if self._refreshing is not None:
-            await asyncio.wait([self._refreshing], timeout=LIST_TIMEOUT_S)
+            await asyncio.wait([self._refreshing], timeout=patience_s)
 
     def _start(self) -> None:
         if self._refreshing is None:

@@ -85,7 +85,7 @@ class Caller:
         if not failure.retry or counted >= self._policy.max_attempts:
             raise self._spent(failures, began)
         if failure.lost:
-            await self._addresses.lost(address)
+            await self._addresses.lost(address, deadline - asyncio.get_running_loop().time())
         delay = self._delay(failure, len(failures))
         if asyncio.get_running_loop().time() + delay >= deadline:
             raise self._spent(failures, began)

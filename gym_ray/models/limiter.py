@@ -4,8 +4,9 @@
 overload; from then on it grows by 5 % per clean round. A round is ``max(limit, 4)`` clean answers and
 counts only when the calls in flight came up to 80 % of the limit (an idle client proves nothing). A 429, a
 503 or a timeout cuts the limit to 80 %, at most once per 15 s or the server's Retry-After, whichever is
-longer: everything that was in flight when the limit was too high complains at about the same time.
-Scheme after inspect_ai's adaptive concurrency.
+longer: everything that was in flight when the limit was too high complains at about the same time. A
+complaint within that time only takes back what was grown since the cut. Scheme after inspect_ai's adaptive
+concurrency.
 
 Invariants: ``FLOOR <= limit <= CAP``; the gate never admits beyond the limit, serves waiters in order of
 arrival, and has no waiter while there is room.
@@ -54,12 +55,17 @@ class FixedLimit:
 
 @dataclass(slots=True)
 class AdaptiveLimit:
-    """Slow start, additive growth, multiplicative cut. ``ramping`` is true until the first cut."""
+    """Slow start, additive growth, multiplicative cut.
+
+    ``ramping``: true until the first cut. ``answers`` and ``peak``: clean answers in this round, and most
+    calls in flight. ``cut_to``: what the last cut left, until ``quiet_until`` (monotonic seconds).
+    """
 
     limit: int = START
     ramping: bool = True
     answers: int = 0
     peak: int = 0
+    cut_to: int = CAP
     quiet_until: float = float("-inf")
 
     def clean(self, in_flight: int) -> None:
@@ -80,8 +86,9 @@ class AdaptiveLimit:
         """See :class:`Limit`."""
         self.answers = self.peak = 0
         if now < self.quiet_until:
+            self.limit = min(self.limit, self.cut_to)
             return
-        self.limit = max(FLOOR, int(self.limit * CUT))
+        self.limit = self.cut_to = max(FLOOR, int(self.limit * CUT))
         self.ramping = False
         self.quiet_until = now + max(QUIET_S, retry_after or 0.0)
 

@@ -230,7 +230,7 @@ def _said_ids(message: Json) -> list[int]:
     text = message.get("reasoning_content", "") + _text(message.get("content"))
     for call in message.get("tool_calls") or ():
         text += call["function"]["name"] + call["function"]["arguments"]
-    return [*text.encode(), END]
+    return [*text.encode("utf-8", "surrogatepass"), END]
 
 
 def _toy_turn(call: Call, message: Json) -> tuple[list[int], list[int], list[Any]]:
