@@ -28,7 +28,7 @@ class Toolbox:
     """The tools of one server instance. ``definitions``: their Responses API definitions, in order."""
 
     def __init__(self, server: ResourcesServer, timeout_s: float) -> None:
-        specs = type(server).tools()
+        specs = server.offered_tools()
         self.definitions: list[dict[str, Any]] = [spec.definition for spec in specs.values()]
         self.names = frozenset(specs)
         self._timeout_s = timeout_s
