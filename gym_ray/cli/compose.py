@@ -154,7 +154,7 @@ def _defaults(record: type[Settings]) -> dict[str, Any]:
 
 def _hydra_problem(error: Exception, arguments: Arguments) -> str:
     text = str(error)
-    culprit = next((word for word in arguments.overrides if word in text), None)
+    culprit = getattr(error, "override", None) or next((word for word in arguments.overrides if word in text), None)
     shown = f"`{culprit.removeprefix('++')}`" if culprit else "configuration"
     if "sweep" in text:
         return f"{shown}: several values; write a list as [a,b], or quote the text"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from gym_ray.collect.finalize import Summary
+if TYPE_CHECKING:  # importing it for real would load Ray, which reading a run does not need
+    from gym_ray.collect.finalize import Summary
 
 NUMBERS = ("rollouts", "scored", "masked", "failed", "mean reward", "turns", "tokens", "seconds")
 

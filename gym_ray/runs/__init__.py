@@ -1,0 +1,1 @@
+"""Reading runs: what a run directory says about itself."""
