@@ -19,7 +19,7 @@ from gym_ray.types.outcome import Reward
 from gym_ray.types.task import TaskRow
 from gym_ray.types.trajectory import Trajectory
 
-PATTERN_WINDOW_CHARS = 100_000
+PATTERN_WINDOW_CHARS = 20_000
 """A row's own pattern sees this much of the end of the text."""
 
 
