@@ -74,7 +74,7 @@ def run_blocks(
     config = setup.config.collect
     _tune(DataContext.get_current())
     per_block = block_tasks(config, tasks)
-    dataset = ray.data.read_parquet(plan_files, filesystem=filesystem, columns=PLAN_COLUMNS)
+    dataset = ray.data.read_parquet(plan_files, filesystem=filesystem).select_columns(PLAN_COLUMNS)
     if done is not None:
         dataset = dataset.map_batches(drop_done, fn_args=(done,), batch_format="pyarrow", num_cpus=0.1)
     dataset = dataset.repartition(target_num_rows_per_block=per_block)
@@ -85,9 +85,6 @@ def run_blocks(
         batch_format="pyarrow",
         num_cpus=config.agent_cpus,
         **_pool(config.num_agents, concurrent_blocks(config, per_block)),
-        # The journal makes every retry cheap, and lanes give up a row that keeps killing its worker.
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
@@ -105,7 +102,11 @@ def drop_done(tasks: pa.Table, done: np.ndarray) -> pa.Table:
 
 
 def _pool(size: int, calls: int) -> dict[str, Any]:
-    """Arguments for a fixed pool of threaded actors; Ray before 2.57 spells the calls per actor differently."""
+    """Arguments for a fixed pool of threaded actors; older releases spell the calls per actor differently.
+
+    Ray restarts such actors and retries their tasks without limit, and that is right here: the journal makes
+    every retry cheap, and lanes give up a row that keeps killing its worker.
+    """
     strategy: dict[str, Any] = {
         "size": size,
         "max_tasks_in_flight_per_actor": calls + 4,
@@ -126,6 +127,8 @@ def _tune(context: DataContext) -> None:
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
+        # The newer Parquet reader starts some eight more worker processes, 2 CPU-s each, for one small file.
+        "use_datasource_v2": False,
     }
     for name, value in wanted.items():
         if hasattr(context, name):  # Older releases lack some of them, and what they govern.
