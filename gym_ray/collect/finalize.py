@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import orjson
 import ray
 
-from gym_ray.collect.config import RunConfig
+from gym_ray.collect.config import CollectConfig, RunConfig
 from gym_ray.collect.index import JournalIndex, scan
 from gym_ray.collect.metrics import Totals, merged
 from gym_ray.collect.rundir import FAILURES, MANIFEST, METRICS, ROLLOUTS, RunDir
@@ -96,7 +96,7 @@ def finalize(run: RunDir, config: RunConfig, plan: Expected) -> Summary:
         environments = (run.read_json(METRICS) or {})["environments"]
         return Summary(run.address, **known["summary"], environments=environments, files=known["files"])
     run.remove(MANIFEST)
-    results = _write(run, list(plan_shards(index, config.collect.rows_per_shard)), config)
+    results = _write(run, list(plan_shards(index, config.collect.rows_per_shard)), config.collect)
     totals = merged(result.totals for result in results)
     files = [asdict(made) for result in results for made in result.files]
     _remove_strangers(run, {made["path"] for made in files})
@@ -159,11 +159,11 @@ def _remove_strangers(run: RunDir, wanted: set[str]) -> None:
                 run.remove(f"{folder}/{name}")
 
 
-def _write(run: RunDir, plans: list[ShardPlan], config: RunConfig) -> list[ShardResult]:
+def _write(run: RunDir, plans: list[ShardPlan], config: CollectConfig) -> list[ShardResult]:
     """All shards, in order. Raises UserError with the first one's error."""
-    job = _ShardJob(run, config.collect.formats)
+    job = _ShardJob(run, config.formats)
     if len(plans) > 1 and ray.is_initialized():
-        results = _write_on_ray(job, plans, config.collect.agent_cpus)
+        results = _write_on_ray(job, plans, config)
     else:
         results = [job.write(plan) for plan in plans]
     for result in results:
@@ -190,11 +190,14 @@ class _ShardJob:
         return {"number": row["number"], "result": pickle.dumps(self.write(pickle.loads(row["plan"])))}
 
 
-def _write_on_ray(job: _ShardJob, plans: list[ShardPlan], cpus: float) -> list[ShardResult]:
+def _write_on_ray(job: _ShardJob, plans: list[ShardPlan], config: CollectConfig) -> list[ShardResult]:
+    """As many shards at once as there were agents, each with an agent's CPUs: what the run was granted."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"number": plan.number, "plan": pickle.dumps(plan)} for plan in plans]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(job.run, num_cpus=cpus)
+    hands = ray.data.TaskPoolStrategy(size=config.num_agents)
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset = dataset.map(job.run, compute=hands, num_cpus=config.agent_cpus)
     made = {row["number"]: pickle.loads(row["result"]) for row in dataset.iter_rows()}
     return [made[plan.number] for plan in plans]

@@ -165,7 +165,7 @@ def _messages(rollouts: Sequence[Rollout]) -> pa.Array:
         "name": pa.array([message.get("name") for message in flat], pa.string()),
     }
     values = pa.StructArray.from_arrays(list(fields.values()), fields=list(_MESSAGE))
-    absent = pa.array([messages is None for messages in conversations])
+    absent = pa.array([messages is None for messages in conversations], pa.bool_())
     return pa.ListArray.from_arrays(_offsets([messages or () for messages in conversations]), values, mask=absent)
 
 

@@ -19,6 +19,7 @@ from gym_ray.collect.index import Deaths, scan
 from gym_ray.collect.journal import FLUSH_S, JournalError, JournalWriter
 from gym_ray.collect.rundir import JOURNAL, RunDir
 from gym_ray.types.errors import UserError
+from tests.support.mounts import needs_mount
 from tests.support.rollouts import make_rollout, put
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,14 +264,6 @@ FULL_DISK = """
     assert index.damage == [], index.damage
     print(errors[0])
 """
-
-
-def can_mount() -> bool:
-    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-needs_mount = pytest.mark.skipif(not can_mount(), reason="needs the right to mount")
 
 
 @needs_mount
