@@ -57,7 +57,7 @@ class Host:
         self.gymnasium = isinstance(server, GymnasiumServer)
         self.scores_groups = server.scores_groups()
         self.sessions = SessionTable(server, config.max_sessions, config.session_ttl_s, self.tool_timeout_s)
-        self._rows = RowCache(self._parse)
+        self.rows = RowCache(self._parse)
         self._pool = VerifyPool(config, self.verify_timeout_s) if server.cpu_bound else None
         self._started = False
 
@@ -75,7 +75,7 @@ class Host:
             RolloutError: ``bad_task``, ``seed_error``.
         """
         self.start()
-        row = self._rows(task)
+        row = self.rows(task)
         await self.sessions.reserve()
         try:
             state, observation = await self._opened(row.task)
@@ -116,7 +116,7 @@ class Host:
     async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
         """The verdicts on a whole group, in order."""
         self.start()
-        row = self._rows(task)
+        row = self.rows(task)
         if self._pool is not None:
             packed = [pack(trajectory, tokens=self.server.needs_tokens) for trajectory in trajectories]
             rewards: list[Reward] = await self._pool.run((row.raw, packed, None))
