@@ -31,6 +31,7 @@ from gym_ray.collect.tally import Tally
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
 from gym_ray.models.connect import ListEndpoints
+from gym_ray.models.remote import api_key
 from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.load import load_server
@@ -51,6 +52,7 @@ def collect(config: RunConfig) -> Summary:
         KeyboardInterrupt: interrupted twice.
     """
     servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    api_key(config.model)  # A missing key is told now, not by the first worker.
     run = RunDir.create(config.run_dir)
     settle_config(run, config)
     plan = write_plan(run, config, servers)

@@ -23,6 +23,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from gym_ray.collect.config import CollectConfig
 from gym_ray.collect.frames import INDEX_BITS
 from gym_ray.collect.worker import AgentWorker, PlannedTask, Receipt, WorkerSetup
+from gym_ray.types.errors import UserError
 
 CHEAP_BLOCK = 64
 """Rollouts to which small groups are packed: Ray Data's 10 ms per block then weigh 0.15 ms each."""
@@ -37,10 +38,17 @@ class BlockWorker:
     """An agent worker in the shape Ray Data calls: a table of planned tasks in, a table of receipts out."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._worker = AgentWorker(setup, ray.get_runtime_context().get_actor_id())
+        self._error: UserError | None = None
+        try:
+            self._worker = AgentWorker(setup, ray.get_runtime_context().get_actor_id())
+        except UserError as error:
+            # Raised by the first block instead: what a constructor raises reaches the driver as mere text.
+            self._error = error
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """``block``: columns ``PLAN_COLUMNS``. Returns one row: finished, known, skipped."""
+        if self._error is not None:
+            raise self._error
         columns = (block.column(name).to_pylist() for name in PLAN_COLUMNS)
         tasks = [
             PlannedTask(number, task_id, environment, first_index, rollouts, row)
