@@ -41,4 +41,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _summary(environment: Environment) -> str:
-    return inspect.cleandoc(environment.server.__doc__ or "").partition("\n")[0]
+    """First line of the module's docstring, else of the class's."""
+    module = inspect.getmodule(environment.server)
+    text = (module.__doc__ if module else None) or environment.server.__doc__ or ""
+    return inspect.cleandoc(text).partition("\n")[0]

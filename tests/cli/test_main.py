@@ -184,3 +184,17 @@ def test_render_generates_the_same_rows_for_the_same_seed(tmp_path: Path, gym_ra
     assert many.returncode == 0, many.stderr
     assert many.stdout.splitlines()[:5] == few.stdout.splitlines()
     assert len(many.stdout.splitlines()) == 20
+
+
+def test_a_new_environment_passes_its_test_and_a_broken_one_does_not(tmp_path: Path, gym_ray: Command) -> None:
+    gym_ray("env", "new", "store")
+    done = gym_ray("env", "test", "store/store.py:Store")
+    assert done.returncode == 0, done.stdout + done.stderr
+    server = tmp_path / "store/store.py"
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/store.py").write_text(server.read_text().replace("total == task", "total != task"))
+    for name in ("examples.jsonl", "golden.jsonl"):
+        (tmp_path / "broken" / name).write_text((tmp_path / "store" / name).read_text())
+    done = gym_ray("env", "test", "broken/store.py:Store")
+    assert done.returncode == 1
+    assert "task 0 (one call): reward 0, expected reward 1" in done.stdout
