@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from benchmark.endpoint import endpoint
 from benchmark.mock import Script
-from benchmark.runs import ENVS, Job, Run, collect
+from benchmark.runs import ENVS, Job, collect
 
 Say = Callable[[str], None]
+WATCHED = "agent.kind=benchmark.lag:Watched"
 
 
 @dataclass
@@ -36,7 +37,7 @@ class InFlight:
 
 def in_flight(count: int, waves: int, script: Script, say: Say) -> InFlight:
     """``waves`` times ``count`` rollouts, ``count`` at once."""
-    job = Job(count * waves, overrides=(f"model.max_concurrency={count}", f"collect.in_flight={count}"))
+    job = Job(count * waves, overrides=(f"model.max_concurrency={count}", f"collect.in_flight={count}", WATCHED))
     with endpoint(script) as mock:
         run = collect(job, mock)
     busy = run.mock["last"] - run.mock["first"]
@@ -54,7 +55,7 @@ def in_flight(count: int, waves: int, script: Script, say: Say) -> InFlight:
         driver_rss_mib=[round(value, 1) for value in driver[len(driver) // 3 : -2]],
         total_rss_mib=run.usage.peak(),
         worker_rss_mib=run.usage.peak("agent worker"),
-        lag_ms=lag_ms(run),
+        lag_ms=run.lag_ms,
     )
 
 
@@ -74,7 +75,7 @@ class SlowVerifier:
 
 def slow_verifier(rollouts: int, say: Say) -> SlowVerifier:
     """Rollouts whose verifier computes for 5 ms, declared ``cpu_bound``, one verify worker."""
-    job = Job(0, env=f"{ENVS}:SlowVerifier", overrides=("model.max_concurrency=256",))
+    job = Job(0, env=f"{ENVS}:SlowVerifier", overrides=("model.max_concurrency=256", WATCHED))
     with endpoint(Script(latency=0.1)) as mock:
         small = collect(replace(job, rollouts=rollouts // 8), mock)
         large = collect(replace(job, rollouts=rollouts), mock)
@@ -82,7 +83,7 @@ def slow_verifier(rollouts: int, say: Say) -> SlowVerifier:
     cpu_ms = 1000 * (large.usage.total - small.usage.total) / more
     rate = more / (large.usage.wall - small.usage.wall)
     say(f"slow verifier: {rate:.0f} rollouts/s, {cpu_ms:.2f} CPU-ms each")
-    return SlowVerifier(rate, cpu_ms - 5.0, lag_ms(large))
+    return SlowVerifier(rate, cpu_ms - 5.0, large.lag_ms)
 
 
 @dataclass
@@ -103,8 +104,3 @@ def finish_to_durable(rollouts: int, say: Say) -> Durable:
     waits = sorted(run.durable[int(mark)] - when for mark, when in run.replied.items())
     say(f"durable after {statistics.median(waits):.3f} s (median of {len(waits)})")
     return Durable(statistics.median(waits), waits[int(0.99 * (len(waits) - 1))], waits[-1], len(waits))
-
-
-def lag_ms(run: Run) -> float:
-    """The worst stall that the agent workers' own clocks saw."""
-    return float(run.metrics.get("worst_loop_lag_ms", float("nan")))

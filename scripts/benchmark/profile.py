@@ -110,5 +110,5 @@ def _print_functions(name: str, folded: str, console: Console) -> None:
             within[frame] += int(count)
     total = sum(own.values()) or 1
     console.print(f"\n[bold]{name}[/bold]: share of samples by function, itself and with what it calls")
-    for frame, count in own.most_common(SHOWN):
-        console.print(f"  {count / total:6.1%} {within[frame] / total:6.1%}  {frame}", highlight=False)
+    for frame, samples in own.most_common(SHOWN):
+        console.print(f"  {samples / total:6.1%} {within[frame] / total:6.1%}  {frame}", highlight=False)

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.endpoint import Endpoint
+from benchmark.lag import FOLDER, worst_ms
 from benchmark.meter import Meter, Usage, reap_orphans
 from benchmark.tail import JournalTail
 
+LAG = "lag"
 SCRIPTS = Path(__file__).parents[1]
 ENVS = Path(__file__).parent / "envs.py"
 TIMEOUT_S = 900
@@ -49,12 +51,17 @@ def label(command: str) -> str:
 
 @dataclass
 class Run:
-    """What one collection did. ``mock``: how the endpoint's counters moved. ``metrics``: the run's own."""
+    """What one collection did.
+
+    ``mock``: how the endpoint's counters moved. ``lag_ms``: worst stall of an agent worker's event loop (NaN:
+    not watched). ``replied``: Unix second of the endpoint's reply by the prompt's mark, ``durable``: of the
+    record in the journal by task number (both empty unless ``Job.tail``).
+    """
 
     rollouts: int
     usage: Usage
     mock: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    lag_ms: float = float("nan")
     durable: dict[int, float] = field(default_factory=dict)
     replied: dict[str, float] = field(default_factory=dict)
 
@@ -82,7 +89,8 @@ def collect(job: Job, mock: Endpoint | None) -> Run:
             _run(command(job, mock, tasks, run_dir), place)
         reap_orphans(frozenset({mock.pid} if mock else ()))
         after = mock.stats() if mock else {}
-        run = Run(job.rollouts, usage, _moved(before, after), _metrics(run_dir))
+        _check(run_dir, job.rollouts)
+        run = Run(job.rollouts, usage, _moved(before, after), worst_ms(place / LAG))
         if tail is not None:
             run.durable, run.replied = tail.durable(), after["replied"]
         return run
@@ -90,12 +98,19 @@ def collect(job: Job, mock: Endpoint | None) -> Run:
 
 def command(job: Job, mock: Endpoint | None, tasks: Path, run_dir: Path) -> list[str]:
     """The command line."""
-    model = ["model=openai", f"model.base_url={mock.base_url}", "model.name=mock"] if mock else SERVE
+    model = [f"model.base_url={mock.base_url}", *REMOTE] if mock else SERVE
     common = [f"tasks.path={tasks}", f"run_dir={run_dir}", f"collect.rollouts_per_task={job.group}"]
     return [str(Path(sys.executable).parent / "gym-ray"), "collect", f"env={job.env}", *model, *common, *job.overrides]
 
 
-SERVE = ["model=vllm", "model.name=scripted", "model.serve.engine=benchmark.engine:ScriptedModel"]
+REMOTE = ["model=openai", "model.name=mock", "model.api_key_env=null"]
+SERVE = [
+    "model=vllm",
+    "model.serve.engine=benchmark.engine:ScriptedModel",
+    "model.serve.path=scripted",
+    "model.serve.num_gpus=0",
+    "model.serve.num_cpus=0.5",
+]
 
 
 def task_line(number: int) -> str:
@@ -112,6 +127,7 @@ def task_line(number: int) -> str:
 @contextlib.contextmanager
 def _workplace() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="grb-"))
+    (place / LAG).mkdir()
     try:
         yield place
     finally:
@@ -125,6 +141,7 @@ def _run(line: list[str], place: Path) -> None:
         "RAY_TMPDIR": str(place),
         "RAY_USAGE_STATS_ENABLED": "0",
         "NO_COLOR": "1",
+        FOLDER: str(place / LAG),
     }
     log = place / "output.txt"
     with log.open("wb") as output:
@@ -136,9 +153,12 @@ def _run(line: list[str], place: Path) -> None:
         raise RuntimeError(f"{' '.join(line)}\nended with {done.returncode}:\n{text}")
 
 
-def _metrics(run_dir: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text())
-    return metrics
+def _check(run_dir: Path, rollouts: int) -> None:
+    """A number counts only when every rollout was made and scored 1.0."""
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    rewards = [its["reward"]["mean"] for its in metrics["environments"].values()]
+    if metrics["rollouts"]["scored"] != rollouts or rewards != [1.0]:
+        raise RuntimeError(f"not every rollout was scored 1.0: {metrics}")
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
