@@ -83,12 +83,12 @@ class Caller:
             self._gate.overloaded(failure.retry_after)
         counted = sum(not (self._patient and one.lost) for one, _ in failures)
         if not failure.retry or counted >= self._policy.max_attempts:
-            raise self._spent(failures, began)
+            raise self._spent(failures, began) from None
         if failure.lost:
             await self._addresses.lost(address, deadline - asyncio.get_running_loop().time())
         delay = self._delay(failure, len(failures))
         if asyncio.get_running_loop().time() + delay >= deadline:
-            raise self._spent(failures, began)
+            raise self._spent(failures, began) from None
         await asyncio.sleep(delay)
         await self._gate.yield_if_over()
 

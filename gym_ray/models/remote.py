@@ -38,12 +38,14 @@ Json = dict[str, Any]
 CHAT, RESPONSES, MODELS = "/chat/completions", "/responses", "/models"
 
 _OVERFLOW = re.compile(
-    r"(?i)context[_ ]length|context window|prompt (is )?too long|input is too long|longer than the maximum model length"
+    r"(?i)context[_ ]length|context window|context size|prompt (is )?too long|input is too long"
+    r"|longer than the maximum model length|exceeds the maximum number of tokens|max_tokens=.*max_model_len="
 )
 _NO_SUCH_MODEL = re.compile(r"(?i)model_not_found|model\b.*\b(not found|not exist)")
 _ROOM = re.compile(
     r"maximum context length is (?P<whole>\d+) tokens.*?"
-    r"(your request has (?P<used>\d+) input tokens|\((?P<messages>\d+) in the messages)"
+    r"(?:your request has (?P<used>\d+) input tokens|\((?P<messages>\d+) in the messages)"
+    r"|max_tokens=\d+ cannot be greater than max_model_len=(?P<limit>\d+)"
 )
 
 
@@ -282,10 +284,13 @@ def _style(config: ModelConfig, ask: Json) -> Style:
 def room_left(message: str) -> int:
     """Tokens that still fit after the prompt, by a server's message that too many were asked for; else 0.
 
-    Read are vLLM's ("maximum context length is 4096 tokens and your request has 100 input tokens") and
-    OpenAI's ("... is 4096 tokens. However, you requested 5000 tokens (100 in the messages, ...").
+    Read are OpenAI's ("maximum context length is 4096 tokens. However, you requested 5000 tokens (100 in the
+    messages, ..."), older vLLM's ("... is 4096 tokens and your request has 100 input tokens"), and newer
+    vLLM's ("max_tokens=5000 cannot be greater than max_model_len=4096"), which cuts to the room by itself.
     """
     found = _ROOM.search(message)
     if found is None:
         return 0
+    if found["limit"]:
+        return int(found["limit"])
     return max(0, int(found["whole"]) - int(found["used"] or found["messages"]))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gym_ray.models import http
 from gym_ray.models.config import ModelConfig, RetryConfig
 from gym_ray.models.protocol import ModelReply, ModelRequest
 from gym_ray.models.remote import RemoteModel, room_left
@@ -302,6 +303,8 @@ async def test_a_prompt_beyond_the_window_is_a_reply(body: Any, dialect: str) ->
 
 
 def test_room_is_read_from_the_message() -> None:
+    newer = "max_tokens=5000 cannot be greater than max_model_len=256. Please request fewer output tokens."
+    assert room_left(newer) == 256
     assert (room_left(VLLM_ROOM), room_left(OPENAI_ROOM), room_left(VLLM_FULL)) == (40, 3097, 0)
 
 
@@ -314,6 +317,9 @@ async def test_an_answer_longer_than_the_room_is_asked_for_again_with_what_fits(
         reply = await reply_of(config(endpoint.base_url), ask(max_output_tokens=60))
         assert reply.finish_reason is FinishReason.LENGTH
         assert [call.body["max_tokens"] for call in endpoint.calls] == [60, 40]
+    newer = {"error": {"message": "max_tokens=60 cannot be greater than max_model_len=50.", "code": 400}}
+    async with Endpoint(lambda call: Fault(400, newer) if call.body["max_tokens"] > 50 else "fine") as endpoint:
+        assert final_text((await reply_of(config(endpoint.base_url), ask(max_output_tokens=60))).items) == "fine"
     async with Endpoint(lambda call: Fault(400, {"error": {"message": VLLM_ROOM}})) as endpoint:
         assert (await reply_of(config(endpoint.base_url))).finish_reason is FinishReason.CONTEXT_WINDOW
 
@@ -411,6 +417,20 @@ async def test_a_nan_as_python_servers_write_it() -> None:
         error = await error_of(config(endpoint.base_url, token_ids="nemo_rl"))
         assert error.kind == FailureKind.NAN_LOGPROB
         assert len(endpoint.calls) == 1
+
+
+async def test_a_host_that_vanishes_is_noticed_by_the_socket() -> None:
+    async with Endpoint() as endpoint:
+        model = RemoteModel(config(endpoint.base_url))
+        seen: list[socket.socket] = []
+        made = http._make_socket
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http, "_make_socket", lambda where: seen.append(made(where)) or seen[-1])
+            await model.respond(ask())
+        assert seen[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert 0 < seen[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
+        await model.close()
 
 
 # Secrets
