@@ -49,7 +49,7 @@ class CollectConfig(Settings):
     """Group verifiers: seconds from a group's first finished rollout until the rest are given up."""
     fsync: bool = False
     """Also survive a host's power loss, at the price of a disk flush per second."""
-    formats: list[Literal["jsonl", "parquet"]] = Field(default_factory=lambda: ["jsonl", "parquet"])
+    formats: list[Literal["jsonl", "parquet"]] = ["jsonl", "parquet"]
     """Shard formats to write."""
     rows_per_shard: int = 10_000
     """Rollouts per shard file."""

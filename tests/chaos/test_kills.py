@@ -69,7 +69,7 @@ class Run:
     def finished(self) -> dict[int, str]:
         """Key -> response id of everything durable now."""
         index = scan(RunDir(str(self.directory)))
-        return {int(key): _response_id(index, int(key)) for key in index.done["key"]}
+        return {int(key): _response_id(index, int(key)) for key in index.done.keys}
 
     def wait_until_rolling(self, rollouts: int = 1) -> None:
         """Until some rollouts are durable."""

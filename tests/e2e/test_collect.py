@@ -23,7 +23,7 @@ MakeConfig = Callable[..., RunConfig]
 def outcomes(run: Path) -> dict[str, tuple[str, str | None]]:
     """Task id -> (outcome, failure kind) over rollouts and failures."""
     found = {row["gym_ray"]["task_id"]: (row["gym_ray"]["outcome"], row.get("failure_kind")) for row in jsonl_rows(run)}
-    return found | {row["task_id"]: ("failed", row["failure_kind"]) for row in jsonl_rows(run, "failures")}
+    return found | {row["task_id"]: ("failed", row["kind"]) for row in jsonl_rows(run, "failures")}
 
 
 def test_three_kinds_of_environment_in_one_run(make_config: MakeConfig) -> None:

@@ -28,7 +28,7 @@ def check_exactly_once(run: Path, tasks: int, rollouts_per_task: int) -> list[di
     """
     rows, failures = jsonl_rows(run), jsonl_rows(run, "failures")
     keys = Counter((row["gym_ray"]["task_id"], row["gym_ray"]["rollout_index"]) for row in rows)
-    keys.update((row["task_id"], row["rollout_index"]) for row in failures)
+    keys.update((row["task_id"], row["_ng_rollout_index"]) for row in failures)
     twice = [key for key, count in keys.items() if count > 1]
     assert not twice, f"{len(twice)} doubled, e.g. {twice[:3]}"
     assert len(keys) == tasks * rollouts_per_task
