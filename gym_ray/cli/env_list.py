@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from gym_ray.cli.compose import conf_dir, group_choices, split_options
 from gym_ray.cli.environment import Environment, find_environment
 from gym_ray.cli.main import DONE
+from gym_ray.cli.tables import output
 from gym_ray.types.errors import UserError
 
 HELP = """\
@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     for name in group_choices([*folders, conf_dir()]).get("env", []):
         found = find_environment(name, words)
         table.add_row(name, _summary(found), str(len(found.server.tools()) or ""), ", ".join(found.traits))
-    Console().print(table)
+    output().print(table)
     return DONE
 
 

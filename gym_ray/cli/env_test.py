@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gym_ray.cli.environment import find_environment, one_choice
 from gym_ray.cli.main import DONE, FAILED
+from gym_ray.cli.tables import output
 from gym_ray.collect.tasks import examples_of
 from gym_ray.resources.contract import CheckResult, check, load_golden
 from gym_ray.types.errors import UserError
@@ -47,7 +47,7 @@ def run(words: Sequence[str]) -> int:
     rows = _rows(examples) if examples.is_file() else []
     recorded = load_golden(golden) if golden.is_file() else []
     results = asyncio.run(check(found.config.server, rows, recorded, found.config.options))
-    Console().print(_table(results))
+    output().print(_table(results))
     return DONE if all(result.passed for result in results) else FAILED
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from gym_ray.cli.main import DONE
+from gym_ray.cli.tables import output
 from gym_ray.runs.read import list_runs
 from gym_ray.types.errors import UserError
 
@@ -45,5 +45,5 @@ def run(words: Sequence[str]) -> int:
             f"{found.finished:,}/{found.expected:,}",
             reward,
         )
-    Console().print(table)
+    output().print(table)
     return DONE

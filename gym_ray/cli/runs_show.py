@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
-from rich.console import Console
 
 from gym_ray.cli.main import DONE
-from gym_ray.cli.tables import kinds_table, outcome_table
+from gym_ray.cli.tables import kinds_table, outcome_table, output
 from gym_ray.runs.read import RunRecord, read_run
 from gym_ray.types.errors import UserError
 
@@ -47,7 +46,7 @@ def _address(name: str) -> str:
 
 
 def _print(found: RunRecord) -> None:
-    console = Console(highlight=False)
+    console = output()
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)

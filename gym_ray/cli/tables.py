@@ -10,13 +10,20 @@ from rich.table import Table
 if TYPE_CHECKING:  # importing it for real would load Ray, which reading a run does not need
     from gym_ray.collect.finalize import Summary
 
-NUMBERS = ("rollouts", "scored", "masked", "failed", "mean reward", "turns", "tokens", "seconds")
+WIDE = 160
+NUMBERS = ("rollouts", "scored", "masked", "failed", "reward", "turns", "tokens", "seconds")
+
+
+def output() -> Console:
+    """Standard output. What is no terminal (a file, a pipe) gets whole lines, not lines cut at 80 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def outcome_table(environments: dict[str, dict[str, Any]]) -> Table:
-    """One row per environment of ``metrics.json``. Turns, sampled tokens and seconds are means per rollout."""
+    """One row per environment of ``metrics.json``. Reward, turns, sampled tokens and seconds are means."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("environment")
+    table.add_column("environment", no_wrap=True)
     for title in NUMBERS:
         table.add_column(title, justify="right")
     for name, its in environments.items():
@@ -47,14 +54,14 @@ def kinds_table(environments: dict[str, dict[str, Any]]) -> Table | None:
 
 def print_summary(summary: Summary) -> None:
     """What ``collect`` ends with."""
-    console = Console()
+    console = output()
     console.print()
     console.print(outcome_table(summary.environments))
     if (kinds := kinds_table(summary.environments)) is not None:
         console.print()
         console.print(kinds)
-    console.print(f"\n{summary.report()}", highlight=False, soft_wrap=True)
+    console.print(f"\n{summary.report()}", soft_wrap=True)
     for line in summary.damage:
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    console.print(f"run directory: {summary.run}", highlight=False, soft_wrap=True)
-    console.print(f"look again:    gym-ray runs show {summary.run}", highlight=False, soft_wrap=True)
+        console.print(line, style="yellow", soft_wrap=True)
+    console.print(f"run directory: {summary.run}", soft_wrap=True)
+    console.print(f"look again:    gym-ray runs show {summary.run}", soft_wrap=True)

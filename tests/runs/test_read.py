@@ -94,7 +94,6 @@ def test_the_verbs_print_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     make_run(tmp_path / "runs/one")
     assert main(["runs", "list"]) == 0
     listed = capsys.readouterr().out.splitlines()
