@@ -61,7 +61,8 @@ class _Worker(asyncio.Protocol):
     def __init__(self, pool: VerifyPool) -> None:
         self.jobs: deque[_Job] = deque()
         self.since = time.monotonic()
-        self.ready = self.timed_out = False
+        self.ready = False
+        self.condemned: _Job | None = None
         self._pool = pool
         self._buffer = FrameBuffer()
         self._transport: asyncio.Transport | None = None
@@ -186,6 +187,10 @@ class VerifyPool:
         self._workers.remove(worker)
         self.false_starts += not worker.ready
         head = worker.jobs.popleft() if worker.jobs else None
+        if worker.condemned is not None and worker.condemned is not head and head is not None:
+            # The condemned job was answered after all: the next one is innocent.
+            worker.jobs.appendleft(head)
+            head = None
         self._backlog.extendleft(job for job in reversed(worker.jobs) if not job.future.done())
         task = asyncio.get_running_loop().create_task(self._replace(worker, head))
         self._tasks.add(task)
@@ -193,7 +198,7 @@ class VerifyPool:
 
     async def _replace(self, worker: _Worker, head: _Job | None) -> None:
         how = await worker.reap()
-        if worker.timed_out:
+        if worker.condemned is not None:
             mask = MaskRollout(FailureKind.VERIFIER_TIMEOUT, f"verify did not end within {self._deadline_s:g} s")
         else:
             mask = MaskRollout(FailureKind.VERIFIER_CRASHED, f"the verify worker {how}")
@@ -221,7 +226,7 @@ class VerifyPool:
             if not worker.ready and age > START_S:
                 worker.kill()
             elif worker.ready and worker.jobs and age > self._deadline_s:
-                worker.timed_out = True
+                worker.condemned = worker.jobs[0]
                 worker.kill()
             elif worker.ready and len(worker.jobs) > 1 and age > TICK_S:
                 self._offer(worker)
