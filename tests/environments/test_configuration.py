@@ -1,0 +1,30 @@
+"""The files of ``conf/env`` fit the settings record and the classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import gym_ray
+from gym_ray.environments import catalog
+from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.resources.load import make_server
+
+FOLDER = Path(gym_ray.__file__).parent.parent / "conf" / "env"
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_file(name: str) -> None:
+    config = EnvironmentConfig.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    server = make_server(config)
+    assert server.pure is (name in ("mcqa", "structured_outputs"))
+    assert server.cpu_bound is (name == "math")
+    assert config.aliases
+    assert all(len(spec.definition["name"]) < 64 for spec in server.offered_tools().values())
+
+
+def test_no_alias_twice() -> None:
+    aliases = [alias for file in FOLDER.glob("*.yaml") for alias in yaml.safe_load(file.read_text())["aliases"]]
+    assert len(set(aliases)) == len(aliases)
