@@ -100,12 +100,13 @@ def run_blocks(
                 yield Receipt(**row)
 
 
-def drop_done(tasks: pa.Table, done: np.ndarray) -> pa.Table:
-    """Leave out planned tasks all of whose rollouts are in ``done`` (sorted uint64 keys)."""
+def drop_done(tasks: pa.Table, done: Any) -> pa.Table:
+    """Leave out planned tasks all of whose rollouts are there. ``done``: reference to their sorted keys."""
+    keys: np.ndarray[Any, np.dtype[np.uint64]] = ray.get(done)  # Mapped, not copied.
     first = tasks["task_number"].to_numpy().astype(np.uint64) << np.uint64(INDEX_BITS)
     first += tasks["first_index"].to_numpy().astype(np.uint64)
     rollouts = tasks["rollouts"].to_numpy()
-    there = np.searchsorted(done, first + rollouts.astype(np.uint64)) - np.searchsorted(done, first)
+    there = np.searchsorted(keys, first + rollouts.astype(np.uint64)) - np.searchsorted(keys, first)
     return tasks.filter(pa.array(there < rollouts))
 
 
