@@ -27,7 +27,7 @@ MAX_TEXT_CHARS = 20_000
 
 
 class Math(ResourcesServer):
-    r"""Grades one mathematical answer.
+    r"""Mathematics with one answer in a box, graded by symbolic equality.
 
     Options:
         boxed_only: a text without a finished ``\boxed{}`` has no answer. False: math-verify searches the text.
@@ -63,7 +63,7 @@ class Math(ResourcesServer):
         self._boxed_only = boxed_only
 
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
-        """See the module. ``extra``: ``extracted_answer`` (LaTeX as written, or None) and ``library_reward``."""
+        """1.0 for an equal answer, else 0.0. ``extra``: ``extracted_answer`` (or None), ``library_reward``."""
         text = output_text(trajectory.items)
         answer = last_boxed(text)
         if answer is not None and len(answer) > MAX_ANSWER_CHARS:

@@ -24,7 +24,7 @@ PATTERN_WINDOW_CHARS = 20_000
 
 
 class Mcqa(ResourcesServer):
-    """Grades the letter that a model chose.
+    """Multiple-choice questions, graded by the letter that the model chose.
 
     Options:
         grading_mode: overrides every row's own ``grading_mode``.
@@ -58,7 +58,7 @@ class Mcqa(ResourcesServer):
         self._grading_mode = grading_mode
 
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
-        """See the module. ``extra``: ``expected_answer`` and ``extracted_answer``, both letters (or None)."""
+        """1.0 for the right letter, else 0.0. ``extra``: ``expected_answer``, ``extracted_answer`` (or None)."""
         expected = task.expected_answer.strip().upper()
         options = letter_options(task.options)
         text = output_text(trajectory.items)

@@ -22,7 +22,7 @@ from referencing.exceptions import Unresolvable
 
 from gym_ray.environments.patterns import is_valid, occurs
 
-MAX_REFERENCES = 1_000
+MAX_REFERENCES = 500
 """References followed in one validation. Recursive schemas can take exponential time otherwise."""
 
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")

@@ -40,7 +40,7 @@ class _Wrong(Exception):
 
 
 class StructuredOutputs(ResourcesServer):
-    """Grades the structure of an answer."""
+    """Answers in a given structure, graded against a JSON schema."""
 
     pure = True
 
@@ -75,7 +75,7 @@ class StructuredOutputs(ResourcesServer):
             return self
 
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
-        """See the module. ``extra``: ``error_type`` (an ErrorType or None) and ``error_message``."""
+        """1.0 for the right structure, else 0.0. ``extra``: ``error_type`` (or None), ``error_message``."""
         try:
             wanted = structure(task.schema_str)
             answer = (

@@ -45,7 +45,7 @@ class Call(BaseModel):
 
 
 class Workplace(Expenses, Customers, Projects, Calendar, Mail, Directory):
-    """An office assistant's tools and the check of what was done with them.
+    """Office work through tools, graded by the state in which the office ends up.
 
     Options:
         toolset: names of the tools to offer; all when absent. Fewer tools make shorter prompts.
@@ -83,7 +83,7 @@ class Workplace(Expenses, Customers, Projects, Calendar, Mail, Directory):
         return new_session()
 
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
-        """See the module. ``extra``: ``differences``, in words, between the right state and the one reached."""
+        """1.0 for the right final state, else 0.0. ``extra``: ``differences`` between the two states, in words."""
         expected = await self._after(task.ground_truth)
         found = differences(expected, net_changes(session))
         return Reward(0.0 if found else 1.0, extra={"differences": found[:SHOWN_DIFFERENCES]})
