@@ -76,20 +76,18 @@ def _serve_door() -> Callable[..., Awaitable[None]]:
 
 
 def build_responder(config: ModelConfig) -> Responder:
-    """What ``model.serve.engine`` names, ready for :meth:`start`.
+    """What ``model.serve.engine`` names, to be started."""
+    settings = _with_local_path(config.serve)
+    engine = _engine_class(settings)(config.model_copy(update={"serve": settings}))
+    return engine if isinstance(engine, Responder) else Policy(engine, config)
 
-    Raises:
-        UserError: there is no such class.
-    """
-    module, _, name = config.serve.engine.partition(":")
+
+def _engine_class(settings: ServeConfig) -> Any:
+    module, _, name = settings.engine.partition(":")
     try:
-        built = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"model.serve.engine={config.serve.engine}: {describe(error)}") from error
-    engine = built(config.model_copy(update={"serve": _with_local_path(config.serve)}))
-    if isinstance(engine, Responder):
-        return engine
-    return Policy(engine, config)
+        raise UserError(f"model.serve.engine={settings.engine}: {describe(error)}") from error
 
 
 def _with_local_path(settings: ServeConfig) -> ServeConfig:
@@ -116,7 +114,7 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
         UserError: the settings cannot work, or the replicas did not start (the reason is their last line).
     """
     settings = config.serve
-    _with_local_path(settings)
+    _engine_class(_with_local_path(settings))
     _start_serve(settings)
     replica = serve.deployment(serve.ingress(_serve_door)(Replica))
     application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(

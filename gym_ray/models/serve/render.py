@@ -39,7 +39,8 @@ class Renderer:
         """Prompt ids of the next turn, and how many of them are ``prefix``, kept as they were.
 
         ``prefix``: ids of the previous call, prompt and sampled. ``covered``: how many ``items`` they stand
-        for; the caller vouches that these items are as they were. ``body``: the request in Chat Completions form; tools and template arguments are read from it.
+        for; the caller vouches that these items are as they were. ``body``: the request in Chat Completions
+        form; tools and template arguments are read from it.
 
         Raises:
             RolloutError: the template refuses this conversation.

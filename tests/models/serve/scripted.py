@@ -1,8 +1,8 @@
-"""A model that says what its script says: for benchmarks and tests of everything but the engine.
+"""A model that says what its script says, for everything but the engine.
 
 Settings under ``model.serve.engine_args``: ``script``, a list of turns, each a list of output items, of which
-the n-th answers once n tool outputs are in the conversation, the last one
-repeating; ``latency_s``, seconds before each answer; ``tokens``, sampled ids to pretend per turn (0: none).
+the n-th answers once n tool outputs are in the conversation (the last one repeats); ``latency_s``, seconds
+before each answer; ``tokens``, how many sampled ids to pretend; ``fail``, what to raise instead of starting.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ class ScriptedModel:
         arguments = config.serve.engine_args
         script: list[list[Item]] = arguments.get("script") or [[assistant_message("ok")]]
         self._latency_s, tokens = float(arguments.get("latency_s", 0.0)), int(arguments.get("tokens", 0))
+        self._fail = arguments.get("fail")
         self._replies = [_reply(items, tokens) for items in script]
 
     async def start(self) -> None:
-        """Nothing to bring up."""
+        """Nothing to bring up, unless told to fail."""
+        if self._fail:
+            raise RuntimeError(self._fail)
 
     async def health(self) -> None:
         """Always well."""
