@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_ray.collect.rundir import JOURNAL, RunDir
+from gym_ray.collect.rundir import JOURNAL, RunDir, cause
 from gym_ray.types.errors import UserError
 from gym_ray.types.outcome import Outcome
 
@@ -82,13 +82,18 @@ def make_frame(kind: Kind, task: int, index: int, outcome: int, flags: int, rewa
 
 @contextlib.contextmanager
 def open_file(run: RunDir, name: str) -> Iterator[memoryview]:
-    """The content of one journal file: mapped where that is possible, else read."""
-    if not run.local:
-        yield memoryview(run.read(f"{JOURNAL}/{name}"))
-        return
-    with open(run.path(f"{JOURNAL}/{name}"), "rb") as source:
-        # Unmapped with its last view, whenever that goes: closing it under one would be an error.
-        yield memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if source.seek(0, 2) else b"")
+    """The content of one journal file: mapped where that is possible, else read. Raises UserError."""
+    try:
+        content = memoryview(_map(run.path(f"{JOURNAL}/{name}")) if run.local else run.read(f"{JOURNAL}/{name}"))
+    except OSError as error:
+        raise UserError(f"cannot read {run.path(JOURNAL)}/{name}: {cause(error)}") from error
+    # Unmapped with its last view, whenever that goes: closing it under one would be an error.
+    yield content
+
+
+def _map(path: str) -> mmap.mmap | bytes:
+    with open(path, "rb") as source:
+        return mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if source.seek(0, 2) else b""
 
 
 def walk(content: memoryview) -> tuple[NDArray[np.void], NDArray[np.uint64], int]:

@@ -183,7 +183,8 @@ def _parse(run: RunDir, number: int, name: str, *, verify: bool) -> _Part:
         closed = bool(len(headers)) and bool(headers["kind"][-1] == Kind.CLOSE)
         intact = np.ones(len(headers), bool)
         if verify and not closed:
-            intact = np.fromiter((is_intact(content, int(at)) for at in offsets), bool, len(offsets))
+            given = headers["length"] > 0
+            intact[given] = [is_intact(content, int(at)) for at in offsets[given]]
     bad = len(intact) - int(intact.sum())
     damage = [f"{bad} damaged records"] * (bad > 0) + [f"last {lost} bytes unreadable"] * (lost > 0)
     headers, offsets = headers[intact], offsets[intact]

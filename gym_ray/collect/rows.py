@@ -16,6 +16,7 @@ Responses API reference.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ from gym_ray.types.rollout import Rollout
 from gym_ray.types.tokens import Segment, TurnTokens, segments_of
 from gym_ray.types.trajectory import FinishReason, Trajectory, Usage
 
-Row = dict[str, Any]
+Json = dict[str, Any]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_output_tokens", "seed", "stop", "reasoning", "tool_choice")
 """Create parameters that say how tokens were sampled."""
@@ -38,23 +39,36 @@ _INCOMPLETE = {
 }
 
 
-def to_jsonl(rollout: Rollout) -> bytes:
-    """The row of a scored or masked rollout as one line, newline included."""
-    row = make_row(rollout, segments_of(turn_tokens(rollout)))
-    if rollout.trajectory is not None:
-        row["response"]["output"] = with_token_fields(rollout.trajectory)
-    return to_json(row) + b"\n"
+@dataclass(slots=True)
+class Row:
+    """A scored or masked rollout, ready for either format.
+
+    ``fields``: the JSONL row, but for the token triplets in ``response.output``. ``segments``: the tokens.
+    """
+
+    rollout: Rollout
+    fields: Json
+    segments: list[Segment]
 
 
-def turn_tokens(rollout: Rollout) -> list[TurnTokens]:
-    """Exact tokens of the model calls that have them."""
+def make_row(rollout: Rollout) -> Row:
+    """The row of a scored or masked rollout."""
     turns = rollout.trajectory.turns if rollout.trajectory is not None else ()
-    return [turn.tokens for turn in turns if turn.tokens is not None]
+    tokens = [turn.tokens for turn in turns if turn.tokens is not None]
+    segments = segments_of(tokens)
+    return Row(rollout, _fields(rollout, tokens, segments), segments)
 
 
-def make_row(rollout: Rollout, segments: list[Segment]) -> Row:
-    """The row without token triplets. ``segments``: of the rollout's :func:`turn_tokens`."""
-    task: Row = orjson.loads(rollout.task)
+def to_jsonl(row: Row) -> bytes:
+    """The row as one line, newline included."""
+    fields, trajectory = row.fields, row.rollout.trajectory
+    if row.segments and trajectory is not None:
+        fields = {**fields, "response": {**fields["response"], "output": with_token_fields(trajectory)}}
+    return to_json(fields) + b"\n"
+
+
+def _fields(rollout: Rollout, tokens: list[TurnTokens], segments: list[Segment]) -> Json:
+    task: Json = orjson.loads(rollout.task)
     trajectory = rollout.trajectory or Trajectory(task["responses_create_params"].get("input") or [])
     reward, failure = rollout.reward, rollout.failure
     masked = rollout.outcome is not Outcome.SCORED
@@ -73,7 +87,7 @@ def make_row(rollout: Rollout, segments: list[Segment]) -> Row:
     row["instance_config"] = {**_as_dict(task.get("instance_config")), "mask_sample": masked}
     row["failure_kind"] = failure.kind if failure is not None else None
     row["failure_reason"] = failure.reason if failure is not None else None
-    row["gym_ray"] = _ours(rollout, trajectory, segments)
+    row["gym_ray"] = {**_ours(rollout, trajectory), **_sampled(rollout, tokens, segments)}
     return row
 
 
@@ -111,7 +125,7 @@ def failure_row(rollout: Rollout) -> bytes:
     return to_json(row) + b"\n"
 
 
-def _response(rollout: Rollout, trajectory: Trajectory) -> Row:
+def _response(rollout: Rollout, trajectory: Trajectory) -> Json:
     """A Responses object that stands for the whole episode."""
     reason = _INCOMPLETE.get(trajectory.finish_reason)
     params = rollout.params
@@ -130,7 +144,7 @@ def _response(rollout: Rollout, trajectory: Trajectory) -> Row:
     }
 
 
-def _usage(usage: Usage) -> Row:
+def _usage(usage: Usage) -> Json:
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens},
@@ -140,7 +154,7 @@ def _usage(usage: Usage) -> Row:
     }
 
 
-def _ours(rollout: Rollout, trajectory: Trajectory, segments: list[Segment]) -> Row:
+def _ours(rollout: Rollout, trajectory: Trajectory) -> Json:
     return {
         "task_id": rollout.task_id,
         "task_number": rollout.task_number,
@@ -155,20 +169,21 @@ def _ours(rollout: Rollout, trajectory: Trajectory, segments: list[Segment]) -> 
         "num_turns": len(trajectory.turns),
         "turn_seconds": [turn.seconds for turn in trajectory.turns],
         "step_rewards": trajectory.step_rewards,
-        "segments": [{"length": len(segment.token_ids), "spans": segment.spans} for segment in segments],
-        "policy_versions": _versions(turn_tokens(rollout)),
-        "sampling": {name: rollout.params[name] for name in SAMPLING if name in rollout.params},
         "started": rollout.started,
         "finished": rollout.finished,
         "timings": rollout.timings,
     }
 
 
-def _versions(turns: list[TurnTokens]) -> list[int]:
-    """Every policy version that sampled a token here, ascending."""
-    given = (turn.version if isinstance(turn.version, list) else (turn.version,) for turn in turns)
-    return sorted(set().union(*given))
+def _sampled(rollout: Rollout, tokens: list[TurnTokens], segments: list[Segment]) -> Json:
+    """How the tokens were sampled, and where each turn's lie."""
+    versions = (turn.version if isinstance(turn.version, list) else (turn.version,) for turn in tokens)
+    return {
+        "segments": [{"length": len(segment.token_ids), "spans": segment.spans} for segment in segments],
+        "policy_versions": sorted(set().union(*versions)),
+        "sampling": {name: rollout.params[name] for name in SAMPLING if name in rollout.params},
+    }
 
 
-def _as_dict(value: Any) -> Row:
+def _as_dict(value: Any) -> Json:
     return value if isinstance(value, dict) else {}

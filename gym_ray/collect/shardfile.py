@@ -11,13 +11,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from pyarrow import parquet as pq
 
+from gym_ray.collect.rows import Row
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.table import ROLLOUT_SCHEMA, to_table
-from gym_ray.types.rollout import Rollout
+
+T = TypeVar("T")
+"""What one row is made from."""
 
 _FEW_VALUES = [
     *("task_id", "environment", "agent", "outcome", "failure_kind", "finish_reason", "responses_create_params"),
@@ -39,7 +42,7 @@ class ShardFile:
     sha256: str
 
 
-class Output(ABC):
+class Output(ABC, Generic[T]):
     """A file in the making."""
 
     def __init__(self, run: RunDir, stack: contextlib.ExitStack, path: str) -> None:
@@ -47,16 +50,16 @@ class Output(ABC):
         self._sink: _Counted | None = None
         self._rows = 0
 
-    def write(self, rollouts: list[Rollout]) -> None:
+    def write(self, rows: list[T]) -> None:
         """Add rows. Raises UserError."""
-        if not rollouts:
+        if not rows:
             return
         if self._sink is None:
             self._sink = _Counted(self._stack.enter_context(self._run.create_file(self._path)))
             self._open(self._sink)
-        self._rows += len(rollouts)
+        self._rows += len(rows)
         with self._run.writing(self._path):
-            self._put(self._sink, rollouts)
+            self._put(self._sink, rows)
 
     def made(self) -> ShardFile | None:
         """The finished file, or None when there was no row for it."""
@@ -68,32 +71,32 @@ class Output(ABC):
     def _open(self, sink: _Counted) -> None: ...
 
     @abstractmethod
-    def _put(self, sink: _Counted, rollouts: list[Rollout]) -> None: ...
+    def _put(self, sink: _Counted, rows: list[T]) -> None: ...
 
 
-class LineFile(Output):
+class LineFile(Output[T]):
     """One line per row, as ``render`` makes it (newline included)."""
 
-    def __init__(self, run: RunDir, stack: contextlib.ExitStack, path: str, render: Callable[[Rollout], bytes]) -> None:
+    def __init__(self, run: RunDir, stack: contextlib.ExitStack, path: str, render: Callable[[T], bytes]) -> None:
         super().__init__(run, stack, path)
         self._render = render
 
     def _open(self, sink: _Counted) -> None:
         pass
 
-    def _put(self, sink: _Counted, rollouts: list[Rollout]) -> None:
-        sink.write(b"".join(map(self._render, rollouts)))
+    def _put(self, sink: _Counted, rows: list[T]) -> None:
+        sink.write(b"".join(map(self._render, rows)))
 
 
-class ParquetFile(Output):
+class ParquetFile(Output[Row]):
     """One row group per :meth:`write`, compressed with zstd."""
 
     def _open(self, sink: _Counted) -> None:
         options = {"compression": "zstd", "use_dictionary": _FEW_VALUES, "write_statistics": _SKIPPABLE}
         self._writer = self._stack.enter_context(pq.ParquetWriter(sink, ROLLOUT_SCHEMA, **options))
 
-    def _put(self, sink: _Counted, rollouts: list[Rollout]) -> None:
-        self._writer.write_table(to_table(rollouts))
+    def _put(self, sink: _Counted, rows: list[Row]) -> None:
+        self._writer.write_table(to_table(rows))
 
 
 class _Counted:

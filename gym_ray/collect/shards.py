@@ -8,6 +8,7 @@ records. Writing a shard again gives the same files. Memory holds one batch of r
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from gym_ray.collect.frames import INDEX_BITS, open_file, read_payload
 from gym_ray.collect.index import JournalIndex
 from gym_ray.collect.metrics import Totals, totals_of
 from gym_ray.collect.record import decode
-from gym_ray.collect.rows import failure_row, to_jsonl
+from gym_ray.collect.rows import Row, failure_row, make_row, to_jsonl
 from gym_ray.collect.rundir import FAILURES, ROLLOUTS, RunDir
 from gym_ray.collect.shardfile import LineFile, Output, ParquetFile, ShardFile
 from gym_ray.types.outcome import Outcome
@@ -79,19 +80,32 @@ def write_shard(run: RunDir, plan: ShardPlan, formats: Sequence[str]) -> ShardRe
     """
     totals: Totals = {}
     part = f"part-{plan.number:05d}"
-    with contextlib.ExitStack() as stack:
+    with _no_cycles(), contextlib.ExitStack() as stack:
         failures = LineFile(run, stack, f"{FAILURES}/{part}.jsonl", failure_row)
         outputs = [_FORMATS[name](run, stack, f"{ROLLOUTS}/{part}.{name}") for name in formats]
         for batch in _batches(run, plan):
             totals_of(batch, totals)
             failures.write([rollout for rollout in batch if rollout.outcome is Outcome.FAILED])
-            usable = [rollout for rollout in batch if rollout.outcome is not Outcome.FAILED]
+            rows = [make_row(rollout) for rollout in batch if rollout.outcome is not Outcome.FAILED]
             for output in outputs:
-                output.write(usable)
-    return ShardResult([made for output in (failures, *outputs) if (made := output.made()) is not None], totals)
+                output.write(rows)
+    made = [failures.made(), *(output.made() for output in outputs)]
+    return ShardResult([file for file in made if file is not None], totals)
 
 
-_FORMATS: dict[str, Callable[[RunDir, contextlib.ExitStack, str], Output]] = {
+@contextlib.contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Pause the cycle collector: rows make a million objects and no cycle, and it would walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_FORMATS: dict[str, Callable[[RunDir, contextlib.ExitStack, str], Output[Row]]] = {
     "jsonl": partial(LineFile, render=to_jsonl),
     "parquet": ParquetFile,
 }

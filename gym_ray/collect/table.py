@@ -20,12 +20,12 @@ import orjson
 import pyarrow as pa
 
 from gym_ray.collect.record import to_json
-from gym_ray.collect.rows import Row, make_row, turn_tokens
+from gym_ray.collect.rows import Json, Row
 from gym_ray.models.chat import chat_messages
 from gym_ray.types.errors import RolloutError
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.rollout import Rollout
-from gym_ray.types.tokens import Segment, segments_of
+from gym_ray.types.tokens import Segment
 from gym_ray.types.trajectory import Trajectory
 
 _FUNCTION = pa.struct([("name", pa.string()), ("arguments", pa.string())])
@@ -77,11 +77,11 @@ _IN_COLUMNS = frozenset(
 """Keys of the JSONL row that have columns of their own."""
 
 
-def to_table(rollouts: Sequence[Rollout]) -> pa.Table:
-    """A table of scored and masked rollouts, in the given order. Schema: ``ROLLOUT_SCHEMA``."""
-    segments = [segments_of(turn_tokens(rollout)) for rollout in rollouts]
-    rows = [make_row(rollout, its) for rollout, its in zip(rollouts, segments, strict=True)]
-    columns = {**_scalars(rollouts), **_tokens(segments), **_texts(rows), "messages": _messages(rollouts)}
+def to_table(rows: Sequence[Row]) -> pa.Table:
+    """The rows as a table, in the given order. Schema: ``ROLLOUT_SCHEMA``."""
+    rollouts = [row.rollout for row in rows]
+    tokens, texts = _tokens([row.segments for row in rows]), _texts([row.fields for row in rows])
+    columns = {**_scalars(rollouts), **tokens, **texts, "messages": _messages(rollouts)}
     return pa.Table.from_arrays([columns[name] for name in ROLLOUT_SCHEMA.names], schema=ROLLOUT_SCHEMA)
 
 
@@ -138,7 +138,7 @@ def _tokens(segments: list[list[Segment]]) -> dict[str, pa.Array]:
     }
 
 
-def _texts(rows: list[Row]) -> dict[str, pa.Array]:
+def _texts(rows: list[Json]) -> dict[str, pa.Array]:
     """JSON columns. They come from UTF-8 bytes, which saves decoding and encoding again."""
 
     def text(values: Iterable[Any]) -> pa.Array:

@@ -116,7 +116,7 @@ def test_groups_are_never_split_and_shards_are_near_their_size(run: RunDir) -> N
     collect(run, range(40), range(8))
     plans = list(plan_shards(scan(run), 50))
     assert [len(plan.where) for plan in plans] == [56] * 5 + [40]
-    assert [plan.number for plan in plans] == list(range(4))
+    assert [plan.number for plan in plans] == list(range(6))
     assert [len(plan.where) for plan in plan_shards(scan(run), 1)] == [8] * 40
 
 

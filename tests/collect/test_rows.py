@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from pyarrow import parquet as pq
 
 from gym_ray.collect.record import decode, encode
-from gym_ray.collect.rows import failure_row, to_jsonl
+from gym_ray.collect.rows import failure_row, make_row, to_jsonl
 from gym_ray.collect.table import ROLLOUT_SCHEMA, to_table
 from gym_ray.types.items import assistant_message, user_message
 from gym_ray.types.outcome import Failure, Outcome, Reward
@@ -23,7 +23,7 @@ from tests.support.rollouts import make_rollout, message_log, rollouts, two_turn
 
 
 def row_of(rollout: Rollout) -> dict[str, Any]:
-    line = to_jsonl(rollout)
+    line = to_jsonl(make_row(rollout))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     row: dict[str, Any] = orjson.loads(line)
@@ -33,7 +33,7 @@ def row_of(rollout: Rollout) -> dict[str, Any]:
 def parquet_rows(*given: Rollout) -> list[dict[str, Any]]:
     """Through a real Parquet file."""
     file = io.BytesIO()
-    pq.write_table(to_table(given), file)
+    pq.write_table(to_table([make_row(rollout) for rollout in given]), file)
     table = pq.read_table(file)
     assert table.schema.equals(ROLLOUT_SCHEMA)
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -221,11 +221,11 @@ def test_an_empty_table_has_the_schema() -> None:
 @given(rollouts)
 def test_any_rollout_makes_both_rows(rollout: Rollout) -> None:
     rollout.task = orjson.dumps({"responses_create_params": {"input": "q"}, "x": 1})
-    table = to_table([rollout, rollout])
+    table = to_table([make_row(rollout)] * 2)
     table.validate(full=True)
     assert isinstance(row_of(rollout)["reward"], float)
     tokens = [turn.tokens for turn in rollout.trajectory.turns if turn.tokens] if rollout.trajectory else []
     (mask,) = table.slice(1, 1)["loss_mask"].to_pylist()
     assert sum(mask) == sum(len(turn.sampled) for turn in tokens)
     assert isinstance(table, pa.Table)
-    assert to_jsonl(decode(encode(rollout))) == to_jsonl(rollout)
+    assert row_of(decode(encode(rollout))) == row_of(rollout)
