@@ -173,9 +173,6 @@ class Crasher(ResourcesServer):
         await asyncio.sleep(0)
         return Reward(float(session["seeded"]), extra={"pid": os.getpid(), "turns": len(trajectory.turns)})
 
-    async def verify_group(self, task: TaskRow, trajectories: Any) -> list[float]:
-        return [float(len(trajectory.text)) for trajectory in trajectories]
-
     def _alarmed(self) -> float:
         def ring(*_: object) -> None:
             raise TimeoutError
@@ -187,6 +184,13 @@ class Crasher(ResourcesServer):
                 pass
         except TimeoutError:
             return 0.25
+
+
+class CpuBoundGroup(ResourcesServer):
+    cpu_bound = True
+
+    async def verify_group(self, task: TaskRow, trajectories: Any) -> list[float]:
+        return [float(len(trajectory.text)) for trajectory in trajectories]
 
 
 class DiesOnLoad(Crasher):

@@ -83,9 +83,11 @@ async def test_signals_of_libraries_work(session: HostSession) -> None:
     assert (await session.verify(answer("alarm"))).value == 0.25
 
 
-async def test_a_group_of_a_cpu_bound_verifier(host: Host) -> None:
+async def test_a_group_of_a_cpu_bound_verifier() -> None:
+    host = Host("env", config("CpuBoundGroup"))
     rewards = await host.verify_group(row(), [answer("four"), answer("x")])
     assert [reward.value for reward in rewards] == [4.0, 1.0]
+    await host.aclose()
 
 
 async def test_an_unpicklable_session_says_so(host: Host) -> None:
@@ -103,10 +105,10 @@ async def test_the_whole_process_group_is_killed(session: HostSession, tmp_path:
 
 async def test_many_at_once_are_all_answered(session: HostSession) -> None:
     texts = ["fine", "raise x", "fine", "exit 1"] + ["fine"] * 16
-    results = await asyncio.gather(*(session.verify(answer(text)) for text in texts * 10), return_exceptions=True)
+    results = await asyncio.gather(*(session.verify(answer(text)) for text in texts * 4), return_exceptions=True)
     kinds = [result.kind if isinstance(result, MaskRollout) else "" for result in results]
     wanted = {"fine": "", "raise x": "verifier_error", "exit 1": "verifier_crashed"}
-    assert kinds == [wanted[text] for text in texts * 10]
+    assert kinds == [wanted[text] for text in texts * 4]
 
 
 async def test_nothing_waits_behind_a_slow_verify_while_a_worker_is_idle() -> None:
