@@ -313,6 +313,21 @@ def test_a_read_only_directory_is_refused_in_one_line(run: RunDir) -> None:
     assert all(line.startswith("cannot write ") and line.endswith("(EROFS)") for line in lines), lines
 
 
+def test_fsync_reaches_the_disk_before_flush_returns(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor))
+    journal = JournalWriter(run, "w", fsync=True)
+    journal.append(Kind.ROLLOUT, 1, 0, 0, 1.0, b"x")
+    journal.flush()
+    assert len(synced) == 1
+    plain = JournalWriter(run, "w")
+    plain.append(Kind.ROLLOUT, 2, 0, 0, 1.0, b"x")
+    plain.flush()
+    assert len(synced) == 1
+    plain.close()
+    assert len(synced) == 2
+
+
 def test_a_closed_journal_takes_nothing_more(run: RunDir) -> None:
     journal = JournalWriter(run, "w")
     journal.close()
