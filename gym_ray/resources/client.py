@@ -84,7 +84,8 @@ class ActorResources:
                 raise RolloutError(FailureKind.SESSION_LOST, stage, reason, terminal=False)
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), START_S)
+                async with asyncio.timeout(START_S):
+                    await self._changed.wait()
             except TimeoutError:
                 reason = f"no resources actor came up within {START_S:g} s"
                 raise RolloutError(FailureKind.SESSION_LOST, stage, reason, terminal=False) from None

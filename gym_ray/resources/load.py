@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -131,6 +132,9 @@ def _no_file(file: Path) -> str:
 
 
 def _load_module(path: str, place: str) -> ModuleType:
+    # A console script does not look for modules where it is called; its users expect it to.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:

@@ -99,7 +99,8 @@ class SessionTable:
             await self._slots.acquire()
             return
         try:
-            await asyncio.wait_for(self._slots.acquire(), self._ttl_s)
+            async with asyncio.timeout(self._ttl_s):
+                await self._slots.acquire()
         except TimeoutError:
             reason = f"no free session within {self._ttl_s:g} s: raise `max_sessions` or `num_actors`"
             raise RolloutError(FailureKind.SEED_ERROR, Stage.SEED, reason, terminal=False) from None

@@ -39,6 +39,14 @@ def test_a_module_path() -> None:
     assert found.__name__ == "Counter"
 
 
+def test_modules_of_the_working_directory_are_found(file: Path) -> None:
+    (file.parent / "my_env.py").write_text(CODE)
+    code = "from gym_ray.resources.load import load_server; print(load_server('my_env:Env').__name__)"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "Env", done.stderr
+
+
 def test_a_file_is_loaded_once(file: Path) -> None:
     assert load_server(f"{file}:Env") is load_server(f"{file.parent}/../{file.parent.name}/{file.name}:Env")
 

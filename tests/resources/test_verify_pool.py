@@ -20,7 +20,7 @@ from tests.resources.helpers import SERVERS, answer, config, row
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    host = Host("env", config("Crasher", verify_timeout_s=0.5))
+    host = Host("env", config("Crasher", verify_timeout_s=1))
     yield host
     await host.aclose()
 
@@ -66,7 +66,7 @@ async def test_verdicts_come_from_another_process(session: HostSession) -> None:
         ("unpicklable", "verifier_error", "its verdict cannot be sent: "),
         ("segfault", "verifier_crashed", "the verify worker was killed by SIGSEGV"),
         ("exit 3", "verifier_crashed", "the verify worker exited with code 3"),
-        ("loop", "verifier_timeout", "verify did not end within 0.5 s"),
+        ("loop", "verifier_timeout", "verify did not end within 1 s"),
     ],
 )
 async def test_a_bad_verify_costs_one_rollout(session: HostSession, text: str, kind: str, reason: str) -> None:
@@ -134,11 +134,14 @@ async def test_a_class_that_dies_as_it_loads_is_no_endless_wait() -> None:
     await host.aclose()
 
 
-async def test_workers_are_warm_before_the_first_verify(session: HostSession) -> None:
-    await asyncio.sleep(3)
-    began = time.monotonic()
-    await session.verify(answer("fine"))
-    assert time.monotonic() - began < 0.2
+async def test_workers_are_warm_before_the_first_verify(host: Host) -> None:
+    await host.seed(row(), "r")
+    assert host._pool is not None
+    for _ in range(400):
+        if all(worker.ready for worker in host._pool._workers):
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("no worker came up without a verify")
 
 
 async def test_closing_ends_the_workers(host: Host, session: HostSession) -> None:
