@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -117,7 +118,7 @@ class _Flow:
 
     def __init__(self, plan: Plan, run: RunDir, setup: WorkerSetup, rest: Remaining) -> None:
         self._error: BaseException | None = None
-        self._work = lambda: run_blocks(plan.files(run), run.filesystem, plan.rows, setup, rest.done)
+        self._work = partial(run_blocks, plan.files(run), run.filesystem, plan.rows, setup, rest.done)
         self._thread = threading.Thread(target=self._drain, name="pipeline", daemon=True)
 
     def _drain(self) -> None:

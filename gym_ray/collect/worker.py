@@ -37,8 +37,8 @@ from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model
 from gym_ray.models.sampling import effective_params
 from gym_ray.resources.connect import connect
-from gym_ray.types.errors import FailureKind, Stage
-from gym_ray.types.outcome import Failure
+from gym_ray.types.errors import FailureKind, Stage, describe
+from gym_ray.types.outcome import Failure, Outcome
 from gym_ray.types.rollout import Rollout
 
 T = TypeVar("T")
@@ -121,11 +121,15 @@ class AgentWorker:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
 
-    def _read_history(self) -> JournalIndex | None:
-        """What the journal had before this incarnation; None when it had nothing."""
-        mine = f"{self._name}-"
-        dead = self._setup.dead_segments
-        index = scan(self._run_dir, dead=lambda segment: segment in dead or segment.startswith(mine))
+    def _read_history(self, own_segment: str = "") -> JournalIndex | None:
+        """What the journal has besides what this incarnation is writing; None when it has nothing."""
+        mine, dead = f"{self._name}-", self._setup.dead_segments
+
+        def is_dead(segment: str) -> bool:
+            return segment in dead or (segment.startswith(mine) and segment != own_segment)
+
+        # Segments of others are being written right now: verifying those would read them whole.
+        index = scan(self._run_dir, dead=is_dead, verify=False)
         return index if index.files else None
 
     async def _make_maker(self, name: str) -> RolloutMaker:
@@ -140,7 +144,7 @@ class AgentWorker:
         if block in self._seen:
             # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
             await self._journal.flushed()
-            self._history = self._read_history()
+            self._history = self._read_history(self._journal.segment)
         self._seen.add(block)
         counts = await asyncio.gather(*(self._run_task(task) for task in tasks))
         await self._journal.flushed()
@@ -206,9 +210,16 @@ class AgentWorker:
         self._reporter.tally.count(rollout)
 
     def _append(self, kind: Kind, rollout: Rollout) -> None:
+        try:
+            payload = encode(rollout)
+        except (ValueError, TypeError, OverflowError) as error:
+            # A model or an environment made something that is no record: that costs this rollout only.
+            rollout.outcome, rollout.reward, rollout.trajectory = Outcome.FAILED, None, None
+            rollout.failure = Failure(FailureKind.AGENT_RUN_ERROR, Stage.WORKER, f"no record: {describe(error)}")
+            payload = encode(rollout)
         reward = rollout.reward.value if rollout.reward is not None else None
         key = rollout.task_number, rollout.rollout_index
-        self._journal.append(kind, *key, OUTCOME_CODES[rollout.outcome], reward, encode(rollout))
+        self._journal.append(kind, *key, OUTCOME_CODES[rollout.outcome], reward, payload)
 
     def _spec(self, planned: PlannedTask, maker: RolloutMaker) -> TaskSpec:
         row = orjson.loads(planned.row)
