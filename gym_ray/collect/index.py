@@ -147,10 +147,10 @@ def scan(
 
     ``owners``: only segments whose name begins so. ``dead``: tells of a segment's name whether its writer is
     known to be gone (None: all are); only then do its unfinished starts count. ``verify``: check payloads of
-    segments that were not closed.
+    segments that dead writers did not close.
     """
     files = [name for name in run.names(JOURNAL, ".seg") if name.startswith(owners) and segment_of(name)]
-    parse = partial(_parse, run, verify=verify)
+    parse = partial(_parse, run, verify=(lambda segment: dead is None or dead(segment)) if verify else None)
     if run.local:
         parts = [parse(number, name) for number, name in enumerate(files)]
     else:
@@ -177,12 +177,12 @@ class _Part:
     damage: str
 
 
-def _parse(run: RunDir, number: int, name: str, *, verify: bool) -> _Part:
+def _parse(run: RunDir, number: int, name: str, *, verify: Callable[[str], bool] | None) -> _Part:
     with open_file(run, name) as content:
         headers, offsets, lost = walk(content)
         closed = bool(len(headers)) and bool(headers["kind"][-1] == Kind.CLOSE)
         intact = np.ones(len(headers), bool)
-        if verify and not closed:
+        if verify is not None and not closed and verify(segment_of(name) or name):
             given = headers["length"] > 0
             intact[given] = [is_intact(content, int(at)) for at in offsets[given]]
     bad = len(intact) - int(intact.sum())

@@ -128,8 +128,7 @@ class AgentWorker:
         def is_dead(segment: str) -> bool:
             return segment in dead or (segment.startswith(mine) and segment != own_segment)
 
-        # Segments of others are being written right now: verifying those would read them whole.
-        index = scan(self._run_dir, dead=is_dead, verify=False)
+        index = scan(self._run_dir, dead=is_dead)
         return index if index.files else None
 
     async def _make_maker(self, name: str) -> RolloutMaker:
