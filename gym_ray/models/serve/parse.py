@@ -21,6 +21,7 @@ from gym_ray.models.serve.sampling import rejected
 from gym_ray.types.errors import UserError, describe
 from gym_ray.types.items import Item, assistant_message, function_call, reasoning
 
+FREE_CHOICES = ("auto", "none")
 _KEPT_READERS = 256
 
 
@@ -58,7 +59,7 @@ class OutputParser:
             RolloutError: this parser's model family cannot be made to call a tool.
         """
         choice = body.get("tool_choice", "auto")
-        if choice in ("auto", "none"):
+        if choice in FREE_CHOICES:
             return {}
         tag = self._reader(body).forced_call()
         if tag is None:
@@ -142,7 +143,14 @@ def _request(tools: list[dict[str, Any]] | None, choice: Any) -> Any:
     """The request that vLLM's parsers look at: tools and tool choice, nothing else."""
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
-    asked = {"tools": tools, "tool_choice": choice} if tools else {}
+    asked = {}
+    if tools:
+        # A call that is forced is one that fits its schema; vLLM pins the arguments of strict tools only.
+        strict = {} if choice in FREE_CHOICES else {"strict": True}
+        asked = {
+            "tools": [{**tool, "function": {**tool["function"], **strict}} for tool in tools],
+            "tool_choice": choice,
+        }
     try:
         return ChatCompletionRequest.model_validate({"messages": [], "model": "", **asked})
     except ValueError as error:
