@@ -16,6 +16,12 @@ from gym_ray.resources.load import load_server
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(ROOT.glob("gym_ray/**/*.py"))
 CHOICES = [(group, choice) for group, choices in group_choices([conf_dir()]).items() for choice in choices]
+NEEDED = {
+    ("model", "openai"): ["model.name=x", "model.base_url=http://x/v1"],
+    ("model", "nim"): ["model.name=x"],
+    ("model", "vllm"): ["model.serve.path=x"],
+}
+"""What a choice leaves to the user."""
 MAX_LINES, MAX_FUNCTION_LINES = 400, 60
 
 
@@ -48,7 +54,7 @@ def test_modules_are_short_and_say_what_they_are(path: Path) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
 def test_every_configuration_file_composes(group: str, choice: str) -> None:
-    words = [f"{group}={choice}", "run_dir=unused"]
+    words = [f"{group}={choice}", "run_dir=unused", *NEEDED.get((group, choice), [])]
     config, _ = compose_settings(words, RunConfig)
     for environment in config.envs.values():
         load_server(environment.server)

@@ -2,12 +2,12 @@
 
 Order, later wins: the record's defaults, the chosen files of the configuration groups, the overrides. The
 groups are the folders of ``conf/``; ``--config-dir DIR`` puts another such folder in front, so that
-``DIR/model/mine.yaml`` is ``model=mine``.
+``DIR/model/mine.yaml`` is ``model=mine``. A file leaves to the user what it sets to ``???``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 import gym_ray
 from gym_ray.cli.arguments import Arguments, parse_arguments
-from gym_ray.cli.keys import KeyTable, keys_of
-from gym_ray.resources.config import EnvironmentConfig
+from gym_ray.cli.keys import KeyTable
 from gym_ray.resources.files import import_file
 from gym_ray.resources.load import absolute_path
 from gym_ray.resources.server import ResourcesServer
@@ -112,12 +111,12 @@ def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Pat
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    # One file's own `defaults` list may name further ones; ours is the root that names them all.
     ConfigStore.instance().store(name="gym_ray", node=_root(arguments, record))
     search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("gym_ray", overrides=[*search, *arguments.overrides])
+            _check_nothing_missing(OmegaConf.to_container(composed), record, arguments)
             container = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_hydra_problem(error, arguments)) from error
@@ -125,31 +124,38 @@ def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Pat
     return {str(key): value for key, value in container.items()}
 
 
+def _check_nothing_missing(composed: Any, record: type[Settings], arguments: Arguments) -> None:
+    """Everything that the chosen files leave to the user must be there."""
+    table = KeyTable(record, list(arguments.envs))
+    lines = []
+    for name in sorted(_missing(composed)):
+        key, group = table.find(name), name.partition(".")[0]
+        chosen = f" ({group}={arguments.choices[group]} needs it)" if group in arguments.choices else ""
+        lines.append(f"{name}=... is missing{chosen}" + (f": {key.help}" if key else ""))
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{path}.{key}" if path else str(key))
+    elif node == "???":
+        yield path
+
+
 def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
-    root = _defaults(record)
+    """The root configuration: which files, in which order. Defaults are not in it: the record fills them in."""
+    root: dict[str, Any] = {}
     defaults: list[Any] = ["_self_"]
     if "envs" in record.model_fields:
-        root["envs"] = {name: _defaults(EnvironmentConfig) for name in arguments.envs}
+        root["envs"] = {}
         for name, choice in arguments.envs.items():
             if ":" in choice or choice.endswith(".py"):
-                root["envs"][name]["server"] = absolute_path(choice if ":" in choice else only_server(choice))
+                root["envs"][name] = {"server": absolute_path(choice if ":" in choice else only_server(choice))}
             else:
                 defaults.append({f"env@envs.{name}": choice})
     return {"defaults": [*defaults, *({group: choice} for group, choice in arguments.choices.items())], **root}
-
-
-def _defaults(record: type[Settings]) -> dict[str, Any]:
-    """Every default as plain nested values. Keys of ``envs`` and required keys are left out."""
-    tree: dict[str, Any] = {}
-    for key in keys_of(record):
-        if "*" in key.name or key.required:
-            continue
-        *sections, leaf = key.name.split(".")
-        node = tree
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[leaf] = key.default
-    return tree
 
 
 def _hydra_problem(error: Exception, arguments: Arguments) -> str:

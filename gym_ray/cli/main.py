@@ -3,8 +3,8 @@
 Exit codes: 0 done, 1 failed, 2 usage (the message says what to mend), 3 finished with more failed rollouts
 than ``collect.max_failed_fraction``, 130 interrupted (the same command goes on).
 
-Invariant: importing this module loads nothing but the standard library, so that ``--help`` is instant. Each
-verb is a module with ``run(words) -> exit code`` and ``help_text() -> str``.
+Invariant: importing this module loads nothing beyond ``import gym_ray`` and the standard library, so that
+``--help`` is instant. Each verb is a module with ``run(words) -> exit code`` and ``help_text() -> str``.
 """
 
 from __future__ import annotations

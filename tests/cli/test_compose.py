@@ -186,3 +186,14 @@ def test_a_missing_config_dir_is_named(tmp_path: Path) -> None:
 def test_values_that_hydra_cannot_read_are_named(conf: str) -> None:
     (line,) = problems(conf, "env=quiz", "model.sampling.stop=a(b")
     assert line.startswith("`model.sampling.stop=a(b`: cannot be read")
+
+
+def test_what_a_choice_needs_is_asked_for(conf: str) -> None:
+    lines = problems(conf, "env=quiz", "model=openai", "model.name=x")
+    assert len(lines) == 1
+    assert lines[0].startswith("model.base_url=... is missing (model=openai needs it): Endpoint,")
+    assert problems(conf, "env=quiz", "model=vllm")[0].startswith(
+        "model.serve.path=... is missing (model=vllm needs it)"
+    )
+    config = compose(conf, "env=quiz", "model=vllm", "model.serve.path=/models/mine")
+    assert config.model.name == "/models/mine"
