@@ -36,6 +36,7 @@ from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model
 from gym_ray.models.sampling import effective_params
+from gym_ray.models.turnstile import Turnstile
 from gym_ray.resources.connect import connect
 from gym_ray.types.errors import FailureKind, Stage, describe
 from gym_ray.types.outcome import Failure, Outcome
@@ -113,6 +114,7 @@ class AgentWorker:
         self._model = connect_model(config.model, setup.endpoints)
         self._makers = {name: await self._make_maker(name) for name in config.envs}
         self._lanes = Lanes(config.collect.in_flight)
+        self._begun = Turnstile()
         self._reporter = Reporter(setup.board, self._name, self._incarnation)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
@@ -187,6 +189,8 @@ class AgentWorker:
         if deaths.alone >= self._setup.config.collect.max_worker_deaths:
             return self._poisonous(maker, task, index, deaths.total)
         with self._reporter.waiting():
+            if not self._begun.try_pass():
+                await self._begun.wait()
             lane = self._lanes.of(deaths.total)
             await lane.acquire()
         try:

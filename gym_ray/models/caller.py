@@ -18,6 +18,7 @@ from gym_ray.models.failure import CallFailure
 from gym_ray.models.http import Answer, Transport
 from gym_ray.models.limiter import Gate
 from gym_ray.models.retry import RetryPolicy
+from gym_ray.models.turnstile import Turnstile
 from gym_ray.types.errors import FailureKind, RolloutError
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Caller:
     ) -> None:
         self._transport, self._addresses, self._gate = transport, addresses, gate
         self._policy, self._timeout_s, self._patient = policy, timeout_s, patient
+        self._answered = Turnstile()
 
     async def call(self, session: str, route: str, body: bytes | None, decode: Decode[T]) -> T:
         """Send ``body`` (None: GET) to ``route`` at the session's address until ``decode`` accepts an answer.
@@ -67,6 +69,8 @@ class Caller:
             try:
                 address = self._addresses.pick(session, _worn_out(failures) if failures else ())
                 answer = await self._transport.send(address, route, body, deadline)
+                if not self._answered.try_pass():
+                    await self._answered.wait()
                 reply = decode(answer, address)
             except CallFailure as failure:
                 failures.append((failure, address))
