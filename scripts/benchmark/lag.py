@@ -1,7 +1,8 @@
 """How long an agent worker's event loop stalls: the ordinary tool loop with a clock beside it.
 
-``agent.kind=benchmark.lag:Watched``. The clock wakes every ``BEAT_S``; what it is late is a stall. The worst
-one of each process goes to a file in the folder that ``GYM_RAY_BENCH_LAG`` names.
+``agent.kind=benchmark.lag:Watched``. The clock wakes every ``BEAT_S``; what it is late is a stall. Beside it
+stands the CPU time that the loop's thread used meanwhile: on a busy machine a stall may be somebody else's.
+The worst ones of each process go to a file in the folder that ``GYM_RAY_BENCH_LAG`` names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from gym_ray.agents.base import AgentConfig, RolloutContext
 from gym_ray.agents.tool_loop import ToolLoop
@@ -35,17 +37,28 @@ class Watched(ToolLoop):
 
 async def _watch() -> None:
     file = Path(os.environ[FOLDER]) / str(os.getpid())
-    worst, written = 0.0, time.monotonic()
+    wall = cpu = 0.0
+    written = time.monotonic()
     while True:
-        before = time.monotonic()
+        before, used = time.monotonic(), time.thread_time()
         await asyncio.sleep(BEAT_S)
         now = time.monotonic()
-        worst = max(worst, now - before - BEAT_S)
+        wall, cpu = max(wall, now - before - BEAT_S), max(cpu, time.thread_time() - used)
         if now - written > WRITE_S:
             written = now
-            file.write_text(str(worst))
+            file.write_text(f"{1000 * wall} {1000 * cpu}")
 
 
-def worst_ms(folder: Path) -> float:
-    """The worst stall of any process, in ms; NaN when none was watched."""
-    return 1000 * max((float(file.read_text()) for file in folder.iterdir()), default=float("nan"))
+class Lag(NamedTuple):
+    """Worst stall of any process's event loop in ms, by the clock and by the loop's own CPU time."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+def worst(folder: Path) -> Lag | None:
+    """What was seen; None when nothing was watched."""
+    seen = [file.read_text().split() for file in folder.iterdir()]
+    if not seen:
+        return None
+    return Lag(max(float(wall) for wall, _ in seen), max(float(cpu) for _, cpu in seen))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from benchmark.endpoint import endpoint
+from benchmark.lag import Lag
 from benchmark.mock import Script
 from benchmark.runs import ENVS, Job, collect
 
@@ -18,8 +19,9 @@ WATCHED = "agent.kind=benchmark.lag:Watched"
 class InFlight:
     """``share``: achieved / ideal rate; the ideal is ``in_flight`` rollouts per mean latency, ends included.
 
-    ``driver_rss_mib``: the driver's memory, second by second from a third of the run on; ``lag_ms``: worst stall
-    of an agent worker's event loop. ``peak_in_flight``: as the endpoint saw it.
+    ``driver_rss_mib``: the driver's memory each second while agent workers run, from a third of that time on;
+    ``lag``: worst stall of an agent worker's event loop. ``peak_in_flight``: as the endpoint saw it.
+    ``ramp_s``: from the first request until nine tenths of ``in_flight`` were out.
     """
 
     in_flight: int
@@ -28,22 +30,23 @@ class InFlight:
     rate_per_s: float
     share: float
     peak_in_flight: int
+    ramp_s: float
     cpu_cores: float
     driver_rss_mib: list[float]
     total_rss_mib: float
     worker_rss_mib: float
-    lag_ms: float
+    lag: Lag | None
 
 
 def in_flight(count: int, waves: int, script: Script, say: Say) -> InFlight:
     """``waves`` times ``count`` rollouts, ``count`` at once."""
     job = Job(count * waves, overrides=(f"model.max_concurrency={count}", f"collect.in_flight={count}", WATCHED))
-    with endpoint(script) as mock:
+    with endpoint(replace(script, full=int(0.9 * count))) as mock:
         run = collect(job, mock)
     busy = run.mock["last"] - run.mock["first"]
     rate, ideal = job.rollouts / busy, count / (run.mock["delays"] / job.rollouts)
     say(f"{count:,} in flight: {rate:.0f}/s of {ideal:.0f}/s, {run.usage.total:.1f} CPU-s in {run.usage.wall:.0f} s")
-    driver = [sample.rss.get("driver", 0.0) for sample in run.usage.samples]
+    driver = [sample.rss.get("driver", 0.0) for sample in run.usage.samples if "agent worker" in sample.rss]
     return InFlight(
         in_flight=count,
         rollouts=job.rollouts,
@@ -51,11 +54,12 @@ def in_flight(count: int, waves: int, script: Script, say: Say) -> InFlight:
         rate_per_s=rate,
         share=rate / ideal,
         peak_in_flight=int(run.mock["max_in_flight"]),
+        ramp_s=run.mock["filled"] - run.mock["first"],
         cpu_cores=run.usage.total / run.usage.wall,
-        driver_rss_mib=[round(value, 1) for value in driver[len(driver) // 3 : -2]],
+        driver_rss_mib=[round(value, 1) for value in driver[len(driver) // 3 :]],
         total_rss_mib=run.usage.peak(),
         worker_rss_mib=run.usage.peak("agent worker"),
-        lag_ms=run.lag_ms,
+        lag=run.lag,
     )
 
 
@@ -70,7 +74,7 @@ class SlowVerifier:
 
     rate_per_s: float
     overhead_cpu_ms: float
-    lag_ms: float
+    lag: Lag | None
 
 
 def slow_verifier(rollouts: int, say: Say) -> SlowVerifier:
@@ -83,7 +87,7 @@ def slow_verifier(rollouts: int, say: Say) -> SlowVerifier:
     cpu_ms = 1000 * (large.usage.total - small.usage.total) / more
     rate = more / (large.usage.wall - small.usage.wall)
     say(f"slow verifier: {rate:.0f} rollouts/s, {cpu_ms:.2f} CPU-ms each")
-    return SlowVerifier(rate, cpu_ms - 5.0, large.lag_ms)
+    return SlowVerifier(rate, cpu_ms - 5.0, large.lag)
 
 
 @dataclass

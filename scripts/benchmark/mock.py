@@ -31,7 +31,8 @@ class Script:
     """What the endpoint answers. ``latency``: median seconds; ``sigma``: of the log-normal factor, 0 is fixed.
 
     ``text_kb``: size of the final answer. ``tokens``: also give ids and logprobs, as vLLM does. ``turns``:
-    model calls per rollout. ``trace``: keep the time of each reply by the prompt's mark.
+    model calls per rollout. ``trace``: keep the time of each reply by the prompt's mark. ``full``: note when
+    that many requests were in flight for the first time.
     """
 
     latency: float = 0.0
@@ -40,17 +41,19 @@ class Script:
     tokens: bool = False
     turns: int = 1
     trace: bool = False
+    full: int = 0
     seed: int = 0
 
 
 @dataclass
 class Counters:
     """What ``/stats`` tells. ``delays``: sum of the latencies drawn, seconds. ``first``, ``last``: Unix seconds
-    of the first request and of the latest reply."""
+    of the first request and of the latest reply; ``filled``: when ``Script.full`` was reached."""
 
     requests: int = 0
     first: float = 0.0
     last: float = 0.0
+    filled: float = 0.0
     in_flight: int = 0
     max_in_flight: int = 0
     delays: float = 0.0
@@ -208,7 +211,10 @@ class Connection(asyncio.Protocol):
         counters.requests += 1
         counters.first = counters.first or time.time()
         counters.in_flight += 1
-        counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
+        if counters.in_flight > counters.max_in_flight:
+            counters.max_in_flight = counters.in_flight
+            if counters.in_flight == script.full:
+                counters.filled = time.time()
         delay = script.latency
         if script.sigma:
             delay *= self._random.lognormvariate(0.0, script.sigma)

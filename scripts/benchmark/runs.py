@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.endpoint import Endpoint
-from benchmark.lag import FOLDER, worst_ms
+from benchmark.lag import FOLDER, Lag, worst
 from benchmark.meter import Meter, Usage, reap_orphans
 from benchmark.tail import JournalTail
 
@@ -53,7 +53,7 @@ def label(command: str) -> str:
 class Run:
     """What one collection did.
 
-    ``mock``: how the endpoint's counters moved. ``lag_ms``: worst stall of an agent worker's event loop (NaN:
+    ``mock``: how the endpoint's counters moved. ``lag``: worst stall of an agent worker's event loop (None:
     not watched). ``replied``: Unix second of the endpoint's reply by the prompt's mark, ``durable``: of the
     record in the journal by task number (both empty unless ``Job.tail``).
     """
@@ -61,7 +61,7 @@ class Run:
     rollouts: int
     usage: Usage
     mock: dict[str, float] = field(default_factory=dict)
-    lag_ms: float = float("nan")
+    lag: Lag | None = None
     durable: dict[int, float] = field(default_factory=dict)
     replied: dict[str, float] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def collect(job: Job, mock: Endpoint | None) -> Run:
         reap_orphans(frozenset({mock.pid} if mock else ()))
         after = mock.stats() if mock else {}
         _check(run_dir, job.rollouts)
-        run = Run(job.rollouts, usage, _moved(before, after), worst_ms(place / LAG))
+        run = Run(job.rollouts, usage, _moved(before, after), worst(place / LAG))
         if tail is not None:
             run.durable, run.replied = tail.durable(), after["replied"]
         return run
@@ -162,7 +162,7 @@ def _check(run_dir: Path, rollouts: int) -> None:
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    steady = ("max_in_flight", "first", "last")
+    steady = ("max_in_flight", "first", "last", "filled")
     return {
         name: value if name in steady else value - before[name]
         for name, value in after.items()
