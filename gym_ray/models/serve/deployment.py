@@ -9,14 +9,16 @@ same :class:`~gym_ray.models.serve.app.App`. Whatever ``model.serve.engine`` nam
 from __future__ import annotations
 
 import importlib
+import logging
 import time
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, ClassVar
 
 import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from gym_ray.models.config import ModelConfig, ServeConfig
 from gym_ray.models.serve.app import App
@@ -45,15 +47,15 @@ DEPLOYMENT_OPTIONS: dict[str, Any] = {
 class Replica:
     """One replica: an engine or responder, its app, its listener."""
 
-    app: ClassVar[App]
+    serving: ClassVar[App]
     """The app of this process, for Serve's door."""
 
     async def __init__(self, config: ModelConfig, app_name: str) -> None:  # type: ignore[misc]  # Serve awaits it
         self._endpoints = Endpoints(app_name)
         self._responder = build_responder(config)
         await self._responder.start()
-        Replica.app = App(self._responder, config.name)
-        self._listener = Listener(Replica.app)
+        Replica.serving = App(self._responder, config.name)
+        self._listener = Listener(Replica.serving)
         host = config.serve.listen_host or ray.util.get_node_ip_address()
         self._endpoints.announce(await self._listener.open(host))
 
@@ -68,11 +70,13 @@ class Replica:
         await self._responder.stop()
 
 
-def _serve_door() -> Callable[..., Awaitable[None]]:
-    async def door(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await Replica.app(scope, receive, send)
+def _serve_door() -> Starlette:
+    """Built by Serve in the replica: everything goes on to the replica's app."""
 
-    return door
+    async def door(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await Replica.serving(scope, receive, send)
+
+    return Starlette(routes=[Mount("/", door)])
 
 
 def build_responder(config: ModelConfig) -> Responder:
@@ -124,6 +128,9 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     target = serve.RunTarget(application, name=app_name, route_prefix=route)
     serve.run_many([target], wait_for_applications_running=False)
     _wait_until_running(app_name, settings.startup_timeout_s)
+    if settings.http_port and not serve.status().proxies:
+        undeploy(app_name)
+        raise UserError(f"model.serve.http_port={settings.http_port}: Ray Serve already runs here without a proxy")
     return Endpoints(app_name)
 
 
@@ -161,6 +168,8 @@ def _environment(settings: ServeConfig) -> dict[str, str]:
 
 
 def _start_serve(settings: ServeConfig) -> None:
+    """Start Serve unless it runs; its proxy settings are then what they are."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if settings.http_port is None:
         serve.start(proxy_location="Disabled")
     else:
