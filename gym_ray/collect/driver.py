@@ -21,7 +21,7 @@ from gym_ray.collect.board import start_board
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.finalize import Summary, finalize
-from gym_ray.collect.fingerprint import settle_config
+from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.plan import Plan, write_plan
@@ -36,7 +36,6 @@ from gym_ray.models.remote import api_key
 from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.load import load_server
-from gym_ray.types.errors import UserError
 
 LOOK_S = 0.5
 """Seconds between two looks at the board."""
@@ -55,8 +54,10 @@ def collect(config: RunConfig) -> Summary:
     servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
     api_key(config.model)  # A missing key is told now, not by the first worker.
     run = RunDir.create(config.run_dir)
-    settle_config(run, config)
+    settings = config.model_dump(mode="json")
+    check_resumable(run, settings)
     plan = write_plan(run, config, servers)
+    write_config(run, settings)
     with Interrupts() as interrupts, ray_session():
         rest = remaining(run, plan)
         if rest.rollouts:
@@ -149,7 +150,7 @@ class _Flow:
                 if report:
                     progress.say(report)
         if self._error is not None:
-            raise _plain(self._error) from self._error
+            raise self._error
         tally = _read(board)
         if tally is not None:
             progress.show(tally, last=True)
@@ -161,14 +162,3 @@ def _read(board: Any) -> Tally | None:
     except ray.exceptions.RayError:
         return None  # Only the display depends on it.
     return tally
-
-
-def _plain(error: BaseException) -> BaseException:
-    """The worker's own :class:`UserError` out of Ray's wrapping; anything else as it is."""
-    seen: BaseException | None = error
-    while seen is not None:
-        cause = getattr(seen, "cause", None) or seen.__cause__
-        if isinstance(seen, UserError):
-            return UserError(str(seen).splitlines()[0])
-        seen = cause if isinstance(cause, BaseException) else None
-    return error

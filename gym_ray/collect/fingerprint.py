@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from gym_ray.collect.config import RunConfig
 from gym_ray.collect.rundir import CONFIG, JOURNAL, MANIFEST, RunDir
 from gym_ray.types.errors import UserError
 
@@ -65,18 +64,6 @@ _SECRET = re.compile(
 )
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _REDACTED = "<redacted>"
-
-
-def settle_config(run: RunDir, config: RunConfig) -> bool:
-    """Claim ``run`` for ``config``: check, then write. True when an earlier attempt is there to go on with.
-
-    Raises:
-        UserError: see :func:`check_resumable`.
-    """
-    plain = config.model_dump(mode="json")
-    resumed = check_resumable(run, plain)
-    write_config(run, plain)
-    return resumed
 
 
 def write_config(run: RunDir, config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -38,24 +39,34 @@ class BlockWorker:
     """An agent worker in the shape Ray Data calls: a table of planned tasks in, a table of receipts out."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._error: UserError | None = None
+        self._error = ""
         try:
             self._worker = AgentWorker(setup, ray.get_runtime_context().get_actor_id())
         except UserError as error:
-            # Raised by the first block instead: what a constructor raises reaches the driver as mere text.
-            self._error = error
+            self._error = str(error)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """``block``: columns ``PLAN_COLUMNS``. Returns one row: finished, known, skipped."""
-        if self._error is not None:
-            raise self._error
-        columns = (block.column(name).to_pylist() for name in PLAN_COLUMNS)
-        tasks = [
-            PlannedTask(number, task_id, environment, first_index, rollouts, row)
-            for number, task_id, environment, first_index, rollouts, row in zip(*columns, strict=True)
-        ]
-        receipt = self._worker.run(tasks)
-        return pa.table({"finished": [receipt.finished], "known": [receipt.known], "skipped": [receipt.skipped]})
+        """``block``: columns ``PLAN_COLUMNS``. Returns one row: finished, known, skipped, error.
+
+        ``error`` is the text of a :class:`UserError` (a full disk, a model that cannot be reached at all) and
+        ends the run: raised here, it would reach the driver as a traceback of Ray's.
+        """
+        receipt = Receipt(0, 0, 0)
+        if not self._error:
+            try:
+                receipt = self._worker.run(planned_tasks(block))
+            except UserError as error:
+                self._error = str(error)
+        return pa.table({**{name: [count] for name, count in asdict(receipt).items()}, "error": [self._error]})
+
+
+def planned_tasks(block: pa.Table) -> list[PlannedTask]:
+    """The rows of a table with ``PLAN_COLUMNS``."""
+    columns = (block.column(name).to_pylist() for name in PLAN_COLUMNS)
+    return [
+        PlannedTask(number, task_id, environment, first_index, rollouts, row)
+        for number, task_id, environment, first_index, rollouts, row in zip(*columns, strict=True)
+    ]
 
 
 def block_tasks(config: CollectConfig, tasks: int) -> int:
@@ -78,6 +89,9 @@ def run_blocks(
 
     ``plan_files``: Parquet files with ``PLAN_COLUMNS``. ``tasks``: rows in all of them. ``done``: reference to
     the sorted uint64 keys of rollouts that need not be made; tasks with nothing left are not handed out.
+
+    Raises:
+        UserError: a worker cannot go on.
     """
     config = setup.config.collect
     _tune(DataContext.get_current())
@@ -97,6 +111,8 @@ def run_blocks(
     for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
             for row in table.to_pylist():
+                if error := row.pop("error"):
+                    raise UserError(error)
                 yield Receipt(**row)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator
@@ -64,16 +63,14 @@ def test_an_actor_dies_and_the_run_goes_on(tmp_path: Path, victim: str) -> None:
 
 
 def test_a_model_replica_dies_and_the_run_goes_on(tmp_path: Path) -> None:
-    bump = {"type": "function_call", "id": "c", "call_id": "c", "name": "bump", "arguments": "{}"}
-    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "2"}]}
-    script = json.dumps([[bump], [bump], [said]], separators=(",", ":"))
     overrides = [
         "model=vllm",
         "model.name=scripted",
-        "model.serve.engine=tests.models.serve.scripted:ScriptedModel",
+        "model.serve.path=none",
+        "model.serve.engine=tests.support.engine:BumpTwice",
         "model.serve.num_replicas=2",
         "model.serve.num_cpus=0.1",
-        f"model.serve.engine_args={{script: {script}, latency_s: 0.15}}",
+        "model.serve.num_gpus=0",
         "collect.in_flight=16",
     ]
     durable: dict[int, str] = {}

@@ -10,9 +10,17 @@ import pytest
 import yaml
 
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.fingerprint import check_resumable, redact, settle_config, write_config
+from gym_ray.collect.fingerprint import check_resumable, redact, write_config
 from gym_ray.collect.rundir import CONFIG, MANIFEST, RunDir
 from gym_ray.types.errors import UserError
+
+
+def settle_config(run: RunDir, config: RunConfig) -> bool:
+    """Claim ``run`` as a collection does: check, then write. True when there is something to go on with."""
+    settings = config.model_dump(mode="json")
+    resumed = check_resumable(run, settings)
+    write_config(run, settings)
+    return resumed
 
 
 @pytest.fixture
