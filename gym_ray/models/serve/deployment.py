@@ -57,11 +57,21 @@ class Replica:
         Replica.serving = App(self._responder, config.name)
         self._listener = Listener(Replica.serving)
         host = config.serve.listen_host or ray.util.get_node_ip_address()
-        self._endpoints.announce(await self._listener.open(host))
+        self._address = await self._listener.open(host)
+        self._listed = False
+        await self.check_health()
 
     async def check_health(self) -> None:
-        """Called by Serve; raising has this replica replaced."""
-        await self._responder.health()
+        """Called by Serve, which replaces a replica that keeps raising. Agents are sent elsewhere at once."""
+        try:
+            await self._responder.health()
+        except Exception:
+            self._listed = False
+            self._endpoints.withdraw()
+            raise
+        if not self._listed:
+            self._endpoints.announce(self._address)
+            self._listed = True
 
     async def __del__(self) -> None:
         # Serve awaits this once, after its own requests have ended.

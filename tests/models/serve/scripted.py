@@ -2,12 +2,14 @@
 
 Settings under ``model.serve.engine_args``: ``script``, a list of turns, each a list of output items, of which
 the n-th answers once n tool outputs are in the conversation (the last one repeats); ``latency_s``, seconds
-before each answer; ``tokens``, how many sampled ids to pretend; ``fail``, what to raise instead of starting.
+before each answer; ``tokens``, how many sampled ids to pretend; ``fail``, what to raise instead of starting;
+``sick``, a file whose existence makes replicas unhealthy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from gym_ray.models.config import ModelConfig
@@ -22,7 +24,7 @@ class ScriptedModel:
         arguments = config.serve.engine_args
         script: list[list[Item]] = arguments.get("script") or [[assistant_message("ok")]]
         self._latency_s, tokens = float(arguments.get("latency_s", 0.0)), int(arguments.get("tokens", 0))
-        self._fail = arguments.get("fail")
+        self._fail, self._sick = arguments.get("fail"), arguments.get("sick")
         self._replies = [_reply(items, tokens) for items in script]
 
     async def start(self) -> None:
@@ -31,7 +33,9 @@ class ScriptedModel:
             raise RuntimeError(self._fail)
 
     async def health(self) -> None:
-        """Always well."""
+        """Well, unless the file that ``sick`` names exists."""
+        if self._sick and os.path.exists(self._sick):  # noqa: ASYNC240
+            raise RuntimeError("sick")
 
     async def stop(self) -> None:
         """Nothing to release."""

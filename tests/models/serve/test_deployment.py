@@ -7,6 +7,7 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from gym_ray.models.protocol import ModelRequest
 from gym_ray.models.turn import TurnModel
 from gym_ray.types.errors import UserError
 from gym_ray.types.items import item_text, user_message
-from tests.support.processes import kill, named
+from tests.support.processes import kill, named, wait_for
 
 pytestmark = pytest.mark.ray
 SCRIPTED = "tests.models.serve.scripted:ScriptedModel"
@@ -44,6 +45,12 @@ async def respond(endpoints: Any, session: str = "s") -> str:
     return item_text(reply.items[0])
 
 
+async def listed(endpoints: Any, many: int) -> list[str]:
+    """The endpoints, once there are so many."""
+    await asyncio.to_thread(wait_for, lambda: len(endpoints.list()) == many, 60, f"{many} replicas are listed")
+    return await endpoints()
+
+
 async def test_endpoints_list_the_replicas_from_any_loop(two_replicas: Any) -> None:
     carried = pickle.loads(pickle.dumps(two_replicas))
     bases = await carried()
@@ -57,15 +64,11 @@ async def test_a_killed_replica_leaves_the_list_and_another_comes(two_replicas: 
     before = await two_replicas()
     kill(named(os.getpid(), "ServeReplica:pair")[0])
     killed = time.monotonic()
-    while len(left := await two_replicas()) == 2:
-        assert time.monotonic() - killed < 5
-        await asyncio.sleep(0.05)
+    left = await listed(two_replicas, 1)
+    assert time.monotonic() - killed < 5
     answers = await asyncio.gather(*(respond(two_replicas, f"s{number}") for number in range(8)))
     assert answers == ["ok"] * 8
-    while len(await two_replicas()) < 2:
-        assert time.monotonic() - killed < 60
-        await asyncio.sleep(0.1)
-    assert set(before) & set(await two_replicas()) == set(left)
+    assert set(before) & set(await listed(two_replicas, 2)) == set(left)
 
 
 async def test_undeploying_lets_calls_in_flight_end(ray_cluster: Any) -> None:
@@ -79,6 +82,20 @@ async def test_undeploying_lets_calls_in_flight_end(ray_cluster: Any) -> None:
     assert await call == "ok"
     assert time.monotonic() - began < 15
     assert await endpoints() == []
+
+
+async def test_a_sick_replica_is_off_the_list_until_it_is_well(ray_cluster: Any, tmp_path: Path) -> None:
+    from gym_ray.models.serve.deployment import deploy, undeploy
+
+    sick = tmp_path / "sick"
+    endpoints = deploy(scripted(engine_args={"sick": str(sick)}), "frail")
+    assert len(await endpoints()) == 1
+    sick.touch()
+    await listed(endpoints, 0)
+    sick.unlink()
+    await listed(endpoints, 1)
+    assert await respond(endpoints) == "ok"
+    await asyncio.to_thread(undeploy, "frail")
 
 
 def test_an_engine_that_does_not_start_says_why(ray_cluster: Any) -> None:
