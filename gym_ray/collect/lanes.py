@@ -1,17 +1,31 @@
 """Lanes: how many rollouts may be in the air at once, fewer for those suspected of killing their worker.
 
 When a worker process dies, every rollout that was in the air is a suspect. Nearly all are innocent, so the
-first re-run is an ordinary one. Each further death narrows the lane by eight, until a suspect flies alone;
-only deaths while alone count against it. So one poisonous row costs a handful of restarts, and a kill from
-outside costs nobody a row.
+first re-run is an ordinary one. With each further death a suspect takes up eight times as much of the
+suspects' air, until it flies alone among them; only deaths while alone count against it. So one poisonous
+row costs a handful of restarts, and a kill from outside costs nobody a row.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from typing import Protocol
 
 NARROWING_BITS = 3
-"""Suspects of one more death fly in a lane eight (2**3) times narrower."""
+"""A suspect of one more death takes up eight (2**3) times as much air."""
+
+
+class Lane(Protocol):
+    """One rollout's way into the air and out of it."""
+
+    async def acquire(self) -> bool:
+        """Wait for a place."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
 
 
 class Lanes:
@@ -19,19 +33,60 @@ class Lanes:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._lanes: dict[int, asyncio.Semaphore] = {}
+        self._ordinary = asyncio.Semaphore(width)
+        self._suspects = _Air(width)
 
-    def width(self, deaths: int) -> int:
-        """Rollouts at once in the lane of those whose worker died ``deaths`` times under them."""
-        return max(1, self._width >> NARROWING_BITS * max(0, deaths - 1))
+    def weight(self, deaths: int) -> int:
+        """How much of the suspects' air one takes up under whom a worker died ``deaths`` (2 or more) times."""
+        return min(self._width, 1 << NARROWING_BITS * (deaths - 1))
 
     def alone(self, deaths: int) -> bool:
-        """True when that lane lets one rollout fly at a time."""
-        return deaths > 0 and self.width(deaths) == 1
+        """True for those who fly with no other suspect in the air."""
+        return deaths > 1 and self.weight(deaths) == self._width
 
-    def of(self, deaths: int) -> asyncio.Semaphore:
-        """The gate of that lane; first come, first served."""
-        lane = 0 if deaths <= 1 else deaths
-        if lane not in self._lanes:
-            self._lanes[lane] = asyncio.Semaphore(self.width(deaths))
-        return self._lanes[lane]
+    def of(self, deaths: int) -> Lane:
+        """Where to wait for a place in the air, and to give it back; first come, first served."""
+        return self._ordinary if deaths <= 1 else _Share(self._suspects, self.weight(deaths))
+
+
+class _Share:
+    """A suspect's part of the air."""
+
+    def __init__(self, air: _Air, weight: int) -> None:
+        self._air, self._weight = air, weight
+
+    async def acquire(self) -> bool:
+        await self._air.take(self._weight)
+        return True
+
+    def release(self) -> None:
+        self._air.give(self._weight)
+
+
+class _Air:
+    """A semaphore whose holders take up more or less of it. Fair: nobody overtakes."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, weight: int) -> None:
+        if not self._waiting and weight <= self._free:
+            self._free -= weight
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((weight, granted))
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self.give(weight)
+            raise
+
+    def give(self, weight: int) -> None:
+        self._free += weight
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
+            next_weight, granted = self._waiting.popleft()
+            if not granted.cancelled():
+                self._free -= next_weight
+                granted.set_result(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gym_ray.collect.board import Board
 from gym_ray.collect.config import CollectConfig
 from gym_ray.collect.lanes import Lanes
@@ -11,12 +13,26 @@ from gym_ray.collect.tally import EnvironmentTally, Oldest, Tally
 from gym_ray.collect.watchdog import Watchdog
 
 
-def test_a_first_death_costs_nothing_and_further_ones_narrow_the_lane() -> None:
+async def test_suspects_take_more_air_with_each_death_until_they_fly_alone() -> None:
     lanes = Lanes(1024)
-    assert [lanes.width(deaths) for deaths in range(7)] == [1024, 1024, 128, 16, 2, 1, 1]
+    assert [lanes.weight(deaths) for deaths in range(2, 7)] == [8, 64, 512, 1024, 1024]
     assert [lanes.alone(deaths) for deaths in range(7)] == [False] * 5 + [True] * 2
     assert lanes.of(0) is lanes.of(1)
-    assert lanes.of(2) is not lanes.of(3)
+    lone, few = lanes.of(5), lanes.of(2)
+    await lone.acquire()
+    waiting = [asyncio.ensure_future(few.acquire()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not any(one.done() for one in waiting), "no suspect flies beside one that is alone"
+    await lanes.of(0).acquire()  # ordinary rollouts do
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    lone.release()
+    await asyncio.wait_for(waiting[1], 1)
+    alone_again = asyncio.ensure_future(lone.acquire())
+    await asyncio.sleep(0)
+    assert not alone_again.done()
+    few.release()
+    await asyncio.wait_for(alone_again, 1)
 
 
 def tally(scored: int, in_flight: int, *oldest: Oldest) -> Tally:
