@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from gym_ray.cli.environment import Environment, find_environment, one_choice
 from gym_ray.cli.keys import shape_of
 from gym_ray.cli.main import DONE
-from gym_ray.collect.tasks import examples_of
+from gym_ray.collect.tasks.reader import examples_of
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.task import TaskRow
 

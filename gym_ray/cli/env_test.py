@@ -14,7 +14,7 @@ from rich.table import Table
 from gym_ray.cli.environment import find_environment, one_choice
 from gym_ray.cli.main import DONE, FAILED
 from gym_ray.cli.tables import output
-from gym_ray.collect.tasks import examples_of
+from gym_ray.collect.tasks.reader import examples_of
 from gym_ray.resources.contract import CheckResult, check, load_golden
 from gym_ray.types.errors import UserError
 

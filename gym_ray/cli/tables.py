@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:  # importing it for real would load Ray, which reading a run does not need
-    from gym_ray.collect.finalize import Summary
+    from gym_ray.collect.output.finalize import Summary
 
 WIDE = 160
 NUMBERS = ("rollouts", "scored", "masked", "failed", "reward", "turns", "tokens", "seconds")

@@ -12,7 +12,7 @@ import orjson
 
 from gym_ray.cli.main import DONE
 from gym_ray.cli.tasks_validate import open_reader
-from gym_ray.collect.bad_rows import BadRow, BadRows
+from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
 from gym_ray.types.errors import UserError
 
 HELP = """\

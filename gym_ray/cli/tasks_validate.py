@@ -10,9 +10,9 @@ from pydantic import Field
 from gym_ray.cli.arguments import quote
 from gym_ray.cli.compose import compose_settings
 from gym_ray.cli.main import DONE
-from gym_ray.collect.bad_rows import BadRow, BadRows
 from gym_ray.collect.config import TasksConfig
-from gym_ray.collect.tasks import TaskReader
+from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
+from gym_ray.collect.tasks.reader import TaskReader
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.load import load_server
 from gym_ray.types.errors import UserError

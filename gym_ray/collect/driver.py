@@ -20,15 +20,15 @@ import ray
 from gym_ray.collect.board import start_board
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.finalize import Summary, finalize
 from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.interrupts import Interrupts
+from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.pipeline import run_blocks
-from gym_ray.collect.plan import Plan, write_plan
 from gym_ray.collect.progress import Progress
 from gym_ray.collect.remaining import Remaining, remaining
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tally import Tally
+from gym_ray.collect.tasks.plan import Plan, write_plan
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
 from gym_ray.models.connect import ListEndpoints

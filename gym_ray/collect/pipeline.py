@@ -22,7 +22,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
 from gym_ray.collect.config import CollectConfig
-from gym_ray.collect.frames import INDEX_BITS
+from gym_ray.collect.journal.frames import INDEX_BITS
 from gym_ray.collect.worker import AgentWorker, PlannedTask, Receipt, WorkerSetup
 from gym_ray.types.errors import UserError
 
@@ -94,9 +94,12 @@ def run_blocks(
         UserError: a worker cannot go on.
     """
     config = setup.config.collect
-    _tune(DataContext.get_current())
+    _tune(DataContext.get_current(), config.num_agents)
     per_block = block_tasks(config, tasks)
-    dataset = ray.data.read_parquet(plan_files, filesystem=filesystem).select_columns(PLAN_COLUMNS)
+    # One read task per part: Ray would cut a small file into many pieces, each a task and a worker process more.
+    parts = len(plan_files)
+    dataset = ray.data.read_parquet(plan_files, filesystem=filesystem, override_num_blocks=parts)
+    dataset = dataset.select_columns(PLAN_COLUMNS)
     if done is not None:
         dataset = dataset.map_batches(drop_done, fn_args=(done,), batch_format="pyarrow", num_cpus=0.1)
     dataset = dataset.repartition(target_num_rows_per_block=per_block)
@@ -142,12 +145,15 @@ def _pool(size: int, calls: int) -> dict[str, Any]:
     return {"compute": ActorPoolStrategy(**strategy), "max_concurrency": calls}
 
 
-def _tune(context: DataContext) -> None:
+def _tune(context: DataContext, num_agents: int) -> None:
     """Settings that would otherwise abort, slow down or clutter a run of long rollouts."""
+    # Among several workers the first one up would take all blocks. A lone one need not be waited for: Ray Data's
+    # own actors start meanwhile, and until they are up it hands out one block at a time.
+    wait_s = 600 if num_agents > 1 else -1
     wanted = {
         "execution_no_progress_timeout_s": -1,
         "memory_usage_poll_interval_s": None,
-        "wait_for_min_actors_s": 600,
+        "wait_for_min_actors_s": wait_s,
         "enable_progress_bars": False,
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import ray
 
-from gym_ray.collect.frames import segment_of
-from gym_ray.collect.index import scan
-from gym_ray.collect.plan import Plan
+from gym_ray.collect.journal.frames import segment_of
+from gym_ray.collect.journal.index import scan
 from gym_ray.collect.rundir import JOURNAL, RunDir
+from gym_ray.collect.tasks.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

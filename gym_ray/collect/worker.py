@@ -26,12 +26,12 @@ import uvloop
 from gym_ray.agents.load import make_agent
 from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.frames import OUTCOME_CODES, Kind
 from gym_ray.collect.group import settle_group
-from gym_ray.collect.index import Deaths, JournalIndex, scan
-from gym_ray.collect.journal import JournalWriter
+from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
+from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
+from gym_ray.collect.journal.record import decode, encode
+from gym_ray.collect.journal.writer import JournalWriter
 from gym_ray.collect.lanes import Lanes
-from gym_ray.collect.record import decode, encode
 from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model

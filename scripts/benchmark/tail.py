@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from gym_ray.collect.frames import FRAME_BYTES, Kind, walk
+from gym_ray.collect.journal.frames import FRAME_BYTES, Kind, walk
 
 LOOK_S = 0.01
 

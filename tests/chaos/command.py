@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gym_ray.collect.index import JournalIndex, scan
+from gym_ray.collect.journal.index import JournalIndex, scan
 from gym_ray.collect.rundir import RunDir
 from tests.e2e.conftest import ENVS, rows
 from tests.support.processes import kill_tree, wait_for

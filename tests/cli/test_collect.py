@@ -13,8 +13,8 @@ from gym_ray.cli.collect import default_run_dir
 from gym_ray.cli.main import main
 from gym_ray.collect import driver
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.finalize import Summary
-from gym_ray.collect.metrics import EnvironmentTotals
+from gym_ray.collect.output.finalize import Summary
+from gym_ray.collect.output.metrics import EnvironmentTotals
 from gym_ray.types.errors import UserError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

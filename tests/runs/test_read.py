@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gym_ray.cli.main import main
-from gym_ray.collect.metrics import EnvironmentTotals
+from gym_ray.collect.output.metrics import EnvironmentTotals
 from gym_ray.collect.rundir import RunDir
 from gym_ray.runs.read import State, list_runs, read_run
 from gym_ray.types.errors import UserError

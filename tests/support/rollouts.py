@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from gym_ray.collect.frames import OUTCOME_CODES, Kind
-from gym_ray.collect.journal import JournalWriter
-from gym_ray.collect.record import encode
+from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
+from gym_ray.collect.journal.record import encode
+from gym_ray.collect.journal.writer import JournalWriter
 from gym_ray.types.items import assistant_message, function_call, function_call_output, reasoning, user_message
 from gym_ray.types.outcome import Failure, Outcome, Reward
 from gym_ray.types.rollout import Rollout

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from gym_ray.collect.frames import ALONE, FILE_MAGIC, Kind, make_frame
+from gym_ray.collect.journal.frames import ALONE, FILE_MAGIC, Kind, make_frame
 from gym_ray.collect.rundir import JOURNAL, RunDir, cause
 from gym_ray.types.errors import UserError
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from gym_ray.collect.record import to_json
+from gym_ray.collect.journal.record import to_json
 from gym_ray.types.items import TOKEN_FIELDS, Item
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.rollout import Rollout

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_ray.collect.frames import (
+from gym_ray.collect.journal.frames import (
     ALONE,
     INDEX_BITS,
     Kind,

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gym_ray.collect.frames import ALONE, FILE_MAGIC, Kind, make_frame
-from gym_ray.collect.index import scan
+from gym_ray.collect.journal.frames import ALONE, FILE_MAGIC, Kind, make_frame
+from gym_ray.collect.journal.index import scan
 from gym_ray.collect.rundir import JOURNAL, RunDir
 
 Frame = tuple[Kind, tuple[int, int], int]

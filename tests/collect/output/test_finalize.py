@@ -15,20 +15,20 @@ import orjson
 import pytest
 from pyarrow import parquet as pq
 
-from gym_ray.collect import shards
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.finalize import Summary, finalize
-from gym_ray.collect.frames import FRAME_BYTES, Kind
-from gym_ray.collect.index import scan
-from gym_ray.collect.journal import JournalWriter
+from gym_ray.collect.journal.frames import FRAME_BYTES, Kind
+from gym_ray.collect.journal.index import scan
+from gym_ray.collect.journal.writer import JournalWriter
+from gym_ray.collect.output import shards
+from gym_ray.collect.output.finalize import Summary, finalize
+from gym_ray.collect.output.shards import plan_shards
 from gym_ray.collect.rundir import FAILURES, JOURNAL, MANIFEST, METRICS, ROLLOUTS, RunDir
-from gym_ray.collect.shards import plan_shards
 from gym_ray.types.errors import UserError
 from gym_ray.types.outcome import Outcome
 from tests.support.mounts import needs_mount
 from tests.support.rollouts import make_rollout, message_log, put
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -221,7 +221,7 @@ def test_other_filesystems_work_the_same(run: RunDir) -> None:
 FINALIZE = """
 import sys
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.finalize import finalize
+from gym_ray.collect.output.finalize import finalize
 from gym_ray.collect.rundir import RunDir
 from gym_ray.types.errors import UserError
 

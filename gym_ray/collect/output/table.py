@@ -19,8 +19,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from gym_ray.collect.record import to_json
-from gym_ray.collect.rows import Json, Row
+from gym_ray.collect.journal.record import to_json
+from gym_ray.collect.output.rows import Json, Row
 from gym_ray.models.chat import chat_messages
 from gym_ray.types.errors import RolloutError
 from gym_ray.types.outcome import Outcome

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from gym_ray.collect.frames import FRAME_BYTES, Kind
-from gym_ray.collect.index import Deaths, scan
-from gym_ray.collect.journal import FLUSH_S, JournalError, JournalWriter
+from gym_ray.collect.journal.frames import FRAME_BYTES, Kind
+from gym_ray.collect.journal.index import Deaths, scan
+from gym_ray.collect.journal.writer import FLUSH_S, JournalError, JournalWriter
 from gym_ray.collect.rundir import JOURNAL, RunDir
 from gym_ray.types.errors import UserError
 from tests.support.mounts import needs_mount
 from tests.support.rollouts import make_rollout, put
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def test_only_unfinished_starts_of_killed_writers_count(run: RunDir) -> None:
 
 WRITER = """
     import sys
-    from gym_ray.collect.frames import Kind
-    from gym_ray.collect.journal import JournalWriter
+    from gym_ray.collect.journal.frames import Kind
+    from gym_ray.collect.journal.writer import JournalWriter
     from gym_ray.collect.rundir import RunDir
     journal = JournalWriter(RunDir(sys.argv[1]), "victim")
     number = 0
@@ -241,9 +241,9 @@ def test_any_fsspec_address_will_do() -> None:
 
 FULL_DISK = """
     import sys, time
-    from gym_ray.collect.frames import Kind
-    from gym_ray.collect.index import scan
-    from gym_ray.collect.journal import JournalError, JournalWriter
+    from gym_ray.collect.journal.frames import Kind
+    from gym_ray.collect.journal.index import scan
+    from gym_ray.collect.journal.writer import JournalError, JournalWriter
     from gym_ray.collect.rundir import RunDir
     run = RunDir.create(sys.argv[1])
     journal = JournalWriter(run, "w")
@@ -287,7 +287,7 @@ def test_a_file_size_limit_ends_the_journal_with_one_line(tmp_path: Path) -> Non
 
 READ_ONLY = """
     import sys
-    from gym_ray.collect.journal import JournalError, JournalWriter
+    from gym_ray.collect.journal.writer import JournalError, JournalWriter
     from gym_ray.collect.rundir import RunDir
     from gym_ray.types.errors import UserError
     run = RunDir(sys.argv[1])

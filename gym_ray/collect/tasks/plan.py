@@ -24,10 +24,10 @@ import orjson
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from gym_ray.collect.bad_rows import BadRow, BadRows
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.rundir import FAILURES, JOURNAL, PLAN, RunDir
-from gym_ray.collect.tasks import TaskLine, TaskReader
+from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
+from gym_ray.collect.tasks.reader import TaskLine, TaskReader
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import UserError
 

@@ -15,9 +15,9 @@ from typing import IO, Any, Generic, TypeVar
 
 from pyarrow import parquet as pq
 
-from gym_ray.collect.rows import Row
+from gym_ray.collect.output.rows import Row
+from gym_ray.collect.output.table import ROLLOUT_SCHEMA, to_table
 from gym_ray.collect.rundir import RunDir
-from gym_ray.collect.table import ROLLOUT_SCHEMA, to_table
 
 T = TypeVar("T")
 """What one row is made from."""

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from gym_ray.collect.metrics import EnvironmentTotals, Histogram, merged, totals_of
+from gym_ray.collect.output.metrics import EnvironmentTotals, Histogram, merged, totals_of
 from gym_ray.types.outcome import Outcome, Reward
 from tests.support.rollouts import make_rollout
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gym_ray import ResourcesServer, TaskRow
-from gym_ray.collect import plan as plan_module
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.plan import BAD_TASKS, Plan, load_plan, write_plan
 from gym_ray.collect.rundir import RunDir
+from gym_ray.collect.tasks import plan as plan_module
+from gym_ray.collect.tasks.plan import BAD_TASKS, Plan, load_plan, write_plan
 from gym_ray.types.errors import UserError
 
 

@@ -24,11 +24,11 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from gym_ray.collect.bad_rows import BadRow
 from gym_ray.collect.config import TasksConfig
-from gym_ray.collect.identity import TaskIndex, hash64, row_id
-from gym_ray.collect.prompt import load_prompt
-from gym_ray.collect.sources import Source, find_sources
+from gym_ray.collect.tasks.bad_rows import BadRow
+from gym_ray.collect.tasks.identity import TaskIndex, hash64, row_id
+from gym_ray.collect.tasks.prompt import load_prompt
+from gym_ray.collect.tasks.sources import Source, find_sources
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import describe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from gym_ray.collect.record import decode, encode
+from gym_ray.collect.journal.record import decode, encode
 from gym_ray.types.outcome import Reward
 from gym_ray.types.rollout import Rollout
 from gym_ray.types.tokens import TurnTokens

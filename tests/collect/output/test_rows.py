@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from pyarrow import parquet as pq
 
-from gym_ray.collect.record import decode, encode
-from gym_ray.collect.rows import failure_row, make_row, to_jsonl
-from gym_ray.collect.table import ROLLOUT_SCHEMA, to_table
+from gym_ray.collect.journal.record import decode, encode
+from gym_ray.collect.output.rows import failure_row, make_row, to_jsonl
+from gym_ray.collect.output.table import ROLLOUT_SCHEMA, to_table
 from gym_ray.types.items import assistant_message, user_message
 from gym_ray.types.outcome import Failure, Outcome, Reward
 from gym_ray.types.rollout import Rollout

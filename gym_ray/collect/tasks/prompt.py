@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gym_ray.collect.sources import open_filesystem
+from gym_ray.collect.tasks.sources import open_filesystem
 from gym_ray.types.errors import UserError
 
 

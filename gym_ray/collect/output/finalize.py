@@ -23,10 +23,10 @@ import orjson
 import ray
 
 from gym_ray.collect.config import CollectConfig, RunConfig
-from gym_ray.collect.index import JournalIndex, scan
-from gym_ray.collect.metrics import Totals, merged
+from gym_ray.collect.journal.index import JournalIndex, scan
+from gym_ray.collect.output.metrics import Totals, merged
+from gym_ray.collect.output.shards import ShardPlan, ShardResult, plan_shards, write_shard
 from gym_ray.collect.rundir import FAILURES, MANIFEST, METRICS, ROLLOUTS, RunDir
-from gym_ray.collect.shards import ShardPlan, ShardResult, plan_shards, write_shard
 from gym_ray.types.errors import UserError
 from gym_ray.types.outcome import Outcome
 

@@ -15,10 +15,10 @@ import pytest
 from pydantic import field_validator
 
 from gym_ray import ResourcesServer, TaskRow
-from gym_ray.collect.bad_rows import BadRow, BadRows
 from gym_ray.collect.config import TasksConfig
-from gym_ray.collect.sources import find_sources
-from gym_ray.collect.tasks import TaskLine, TaskReader
+from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
+from gym_ray.collect.tasks.reader import TaskLine, TaskReader
+from gym_ray.collect.tasks.sources import find_sources
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.types.errors import UserError
 

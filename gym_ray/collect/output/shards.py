@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_ray.collect.frames import INDEX_BITS, open_file, read_payload
-from gym_ray.collect.index import JournalIndex
-from gym_ray.collect.metrics import Totals, totals_of
-from gym_ray.collect.record import decode
-from gym_ray.collect.rows import Row, failure_row, make_row, to_jsonl
+from gym_ray.collect.journal.frames import INDEX_BITS, open_file, read_payload
+from gym_ray.collect.journal.index import JournalIndex
+from gym_ray.collect.journal.record import decode
+from gym_ray.collect.output.metrics import Totals, totals_of
+from gym_ray.collect.output.rows import Row, failure_row, make_row, to_jsonl
+from gym_ray.collect.output.shardfile import LineFile, Output, ParquetFile, ShardFile
 from gym_ray.collect.rundir import FAILURES, ROLLOUTS, RunDir
-from gym_ray.collect.shardfile import LineFile, Output, ParquetFile, ShardFile
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.rollout import Rollout
 

@@ -1,0 +1,1 @@
+"""What is durable while a run goes on: append-only segments, and what they say."""
