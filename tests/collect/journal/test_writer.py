@@ -337,8 +337,8 @@ def test_a_closed_journal_takes_nothing_more(run: RunDir) -> None:
 
 
 def test_memory_is_bounded_when_the_disk_is_slow(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gym_ray.collect.journal.BACKLOG_BYTES", 4 << 20)
-    monkeypatch.setattr("gym_ray.collect.journal.BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr("gym_ray.collect.journal.writer.BACKLOG_BYTES", 4 << 20)
+    monkeypatch.setattr("gym_ray.collect.journal.writer.BATCH_BYTES", 1 << 20)
     journal = JournalWriter(run, "w")
     written = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: (time.sleep(0.02), written(fd, data))[1])
