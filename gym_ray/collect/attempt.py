@@ -37,10 +37,9 @@ class TaskSpec:
 
 @dataclass(slots=True)
 class Flight:
-    """A rollout in the air, for the watchdog's table. ``since``: monotonic seconds at which ``stage`` began."""
+    """A rollout in the air, for the watchdog's table. ``rollout_id``: ``environment/task id/index``. ``since``: monotonic seconds at which ``stage`` began."""
 
     rollout_id: str
-    environment: str
     stage: str = "seed"
     since: float = field(default_factory=time.monotonic)
 

@@ -30,7 +30,7 @@ class Reporter:
         self._board, self._worker, self._incarnation = board, worker, incarnation
         self.tally = Tally()
         self.stopping = False
-        self._flights: dict[str, Flight] = {}
+        self._flights: dict[int, Flight] = {}
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -47,11 +47,11 @@ class Reporter:
     @contextlib.contextmanager
     def flying(self, flight: Flight) -> Iterator[Flight]:
         """The rollout is in the air inside this block."""
-        self._flights[flight.rollout_id] = flight
+        self._flights[id(flight)] = flight
         try:
             yield flight
         finally:
-            del self._flights[flight.rollout_id]
+            del self._flights[id(flight)]
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -87,7 +87,4 @@ class Reporter:
     def _oldest(self) -> list[Oldest]:
         now = time.monotonic()
         oldest = sorted(self._flights.values(), key=lambda flight: flight.since)[:SHOWN]
-        return [
-            Oldest(flight.rollout_id, flight.environment, flight.stage, now - flight.since, self._worker)
-            for flight in oldest
-        ]
+        return [Oldest(flight.rollout_id, flight.stage, now - flight.since, self._worker) for flight in oldest]

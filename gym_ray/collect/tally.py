@@ -37,7 +37,6 @@ class Oldest:
     """One row of the in-flight table. ``age_s``: seconds in this stage."""
 
     rollout_id: str
-    environment: str
     stage: str
     age_s: float
     worker: str

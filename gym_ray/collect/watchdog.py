@@ -27,8 +27,7 @@ class Watchdog:
 def _table(patience_s: float, tally: Tally) -> str:
     lines = [f"no rollout finished for {patience_s:g} s; {tally.in_flight} in flight, {tally.waiting} waiting"]
     lines += [
-        f"  {flight.environment}/{flight.rollout_id}: in {flight.stage} for {flight.age_s:.0f} s "
-        f"(worker {flight.worker[:8]})"
+        f"  {flight.rollout_id}: in {flight.stage} for {flight.age_s:.0f} s (worker {flight.worker[:8]})"
         for flight in tally.oldest[:20]
     ]
     if not tally.oldest:

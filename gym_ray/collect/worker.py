@@ -114,7 +114,7 @@ class AgentWorker:
         self._model = connect_model(config.model, setup.endpoints)
         self._makers = {name: await self._make_maker(name) for name in config.envs}
         self._lanes = Lanes(config.collect.in_flight)
-        self._begun = Turnstile()
+        self._arrived, self._begun = Turnstile(per_turn=2), Turnstile()
         self._reporter = Reporter(setup.board, self._name, self._incarnation)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
@@ -141,6 +141,8 @@ class AgentWorker:
         return RolloutMaker(agent, kind, config.agent, self._model, resources, config.collect.max_attempts)
 
     async def _run(self, tasks: list[PlannedTask]) -> Receipt:
+        if not self._arrived.try_pass():
+            await self._arrived.wait()
         block = (tasks[0].number, tasks[0].first_index) if tasks else (-1, -1)
         if block in self._seen:
             # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
@@ -197,7 +199,7 @@ class AgentWorker:
             if self._reporter.stopping:
                 return None
             self._journal.start(task.number, index, alone=self._lanes.alone(deaths.total))
-            with self._reporter.flying(Flight(f"{task.task_id}-{index}", task.environment)) as flight:
+            with self._reporter.flying(Flight(f"{task.environment}/{task.task_id}/{index}")) as flight:
                 return await maker.make(task, index, flight)
         finally:
             lane.release()

@@ -12,20 +12,21 @@ import asyncio
 from collections import deque
 
 PER_TURN = 16
-"""Coroutines that pass in one turn: a few milliseconds of work."""
+"""Coroutines that pass in one turn where each has some hundred microseconds of work."""
 
 
 class Turnstile:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. ``per_turn``: how many pass in one turn of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_turn: int = PER_TURN) -> None:
+        self._per_turn = per_turn
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._passed = 0
         self._turning = False
 
     def try_pass(self) -> bool:
         """Pass at once if this turn has room. The fast path: no coroutine."""
-        if self._waiting or self._passed >= PER_TURN:
+        if self._waiting or self._passed >= self._per_turn:
             return False
         self._passed += 1
         if not self._turning:
@@ -42,7 +43,7 @@ class Turnstile:
     def _turn(self) -> None:
         """A new turn: whoever is let in here runs in it."""
         self._passed = 0
-        while self._waiting and self._passed < PER_TURN:
+        while self._waiting and self._passed < self._per_turn:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

@@ -37,7 +37,7 @@ def maker(
 
 
 async def make(resources: MemoryResources, **options: Any) -> Rollout:
-    return await maker(resources, **options).make(TASK, 0, Flight("t-0", "env"))
+    return await maker(resources, **options).make(TASK, 0, Flight("t-0"))
 
 
 async def test_a_scored_rollout() -> None:
@@ -140,7 +140,7 @@ async def settle(resources: MemoryResources, delays: list[float], deadline_s: fl
 
     async def member(index: int, delay: float) -> Rollout:
         await asyncio.sleep(delay)
-        return await made.make(TASK, index, Flight(f"t-{index}", "env"))
+        return await made.make(TASK, index, Flight(f"t-{index}"))
 
     members = [member(index, delay) for index, delay in enumerate(delays)]
     assert await settle_group(made, TASK, members, deadline_s, finished.append) == len(delays)
@@ -182,7 +182,7 @@ async def test_a_group_of_failures_is_not_judged(count: int) -> None:
     resources = Ranks()
     made = maker(resources, model=broken)
     finished: list[Rollout] = []
-    members = [made.make(TASK, index, Flight(f"t-{index}", "env")) for index in range(count)]
+    members = [made.make(TASK, index, Flight(f"t-{index}")) for index in range(count)]
     await settle_group(made, TASK, members, None, finished.append)
     assert [rollout.outcome for rollout in finished] == [Outcome.FAILED] * count
     assert not hasattr(resources, "group")

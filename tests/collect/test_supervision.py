@@ -41,9 +41,9 @@ def tally(scored: int, in_flight: int, *oldest: Oldest) -> Tally:
 
 def test_the_board_keeps_a_dead_incarnations_counts_but_not_its_flights() -> None:
     board = Board()
-    board.report("w", "1", tally(10, 5, Oldest("a-0", "env", "model", 9.0, "w")))
+    board.report("w", "1", tally(10, 5, Oldest("a-0", "model", 9.0, "w")))
     board.report("w", "1", tally(12, 6))
-    assert not board.report("w", "2", tally(3, 4, Oldest("b-0", "env", "seed", 1.0, "w")))
+    assert not board.report("w", "2", tally(3, 4, Oldest("b-0", "seed", 1.0, "w")))
     total = board.read()
     assert total.finished == 15
     assert total.in_flight == 4
@@ -57,9 +57,9 @@ def test_the_watchdog_speaks_only_when_nothing_finishes() -> None:
     watchdog = Watchdog(60)
     assert watchdog.look(0, tally(1, 5)) is None
     assert watchdog.look(59, tally(1, 5)) is None
-    report = watchdog.look(61, tally(1, 5, Oldest("a-0", "env", "verify", 61.0, "worker-id")))
+    report = watchdog.look(61, tally(1, 5, Oldest("env/a/0", "verify", 61.0, "worker-id")))
     assert report is not None
-    assert "env/a-0: in verify for 61 s" in report
+    assert "env/a/0: in verify for 61 s" in report
     assert watchdog.look(62, tally(1, 5)) is None
     assert watchdog.look(122, tally(2, 5)) is None
 
