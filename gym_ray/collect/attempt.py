@@ -37,7 +37,10 @@ class TaskSpec:
 
 @dataclass(slots=True)
 class Flight:
-    """A rollout in the air, for the watchdog's table. ``rollout_id``: ``environment/task id/index``. ``since``: monotonic seconds at which ``stage`` began."""
+    """A rollout in the air, for the watchdog's table.
+
+    ``rollout_id``: ``environment/task id/index``. ``since``: monotonic seconds at which ``stage`` began.
+    """
 
     rollout_id: str
     stage: str = "seed"
