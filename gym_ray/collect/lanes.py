@@ -49,6 +49,36 @@ class Lanes:
         return self._ordinary if deaths <= 1 else _Share(self._suspects, self.weight(deaths))
 
 
+class Boarding:
+    """Which blocks may begin: the next one as soon as fewer than ``width`` rollouts begun before it are left.
+
+    That keeps the air full, and what waits behind it costs one future per block instead of tens of objects per
+    rollout: memory, and the garbage collector's pauses, follow what is in the air, not what is at hand.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._free = width
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def enter(self, rollouts: int) -> None:
+        """Wait until a block of so many rollouts may begin; first come, first served."""
+        if not self._waiting and self._free > 0:
+            self._free -= rollouts
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((rollouts, granted))
+        await granted
+
+    def leave(self) -> None:
+        """One rollout of a block that entered has ended."""
+        self._free += 1
+        while self._waiting and self._free > 0:
+            rollouts, granted = self._waiting.popleft()
+            if not granted.cancelled():
+                self._free -= rollouts
+                granted.set_result(None)
+
+
 class _Share:
     """A suspect's part of the air."""
 

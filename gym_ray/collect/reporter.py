@@ -54,13 +54,13 @@ class Reporter:
             del self._flights[id(flight)]
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The rollout waits for a place inside this block."""
-        self._waiting += 1
+    def waiting(self, rollouts: int = 1) -> Iterator[None]:
+        """So many rollouts wait for a place inside this block."""
+        self._waiting += rollouts
         try:
             yield
         finally:
-            self._waiting -= 1
+            self._waiting -= rollouts
 
     async def _beat(self) -> None:
         due = time.monotonic() + REPORT_S

@@ -16,7 +16,7 @@ import gc
 import os
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
 from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
 from gym_ray.collect.journal.record import decode, encode
 from gym_ray.collect.journal.writer import JournalWriter
-from gym_ray.collect.lanes import Lanes
+from gym_ray.collect.lanes import Boarding, Lanes
 from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model
@@ -114,7 +114,7 @@ class AgentWorker:
         self._model = connect_model(config.model, setup.endpoints)
         self._makers = {name: await self._make_maker(name) for name in config.envs}
         self._lanes = Lanes(config.collect.in_flight)
-        self._arrived, self._begun = Turnstile(per_turn=2), Turnstile()
+        self._boarding, self._begun = Boarding(config.collect.in_flight), Turnstile()
         self._reporter = Reporter(setup.board, self._name, self._incarnation)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
@@ -141,22 +141,27 @@ class AgentWorker:
         return RolloutMaker(agent, kind, config.agent, self._model, resources, config.collect.max_attempts)
 
     async def _run(self, tasks: list[PlannedTask]) -> Receipt:
-        if not self._arrived.try_pass():
-            await self._arrived.wait()
         block = (tasks[0].number, tasks[0].first_index) if tasks else (-1, -1)
         if block in self._seen:
             # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
             await self._journal.flushed()
             self._history = self._read_history(self._journal.segment)
         self._seen.add(block)
-        counts = await asyncio.gather(*(self._run_task(task) for task in tasks))
+        missing = [self._missing(task) for task in tasks]
+        rollouts = sum(map(len, missing))
+        with self._reporter.waiting(rollouts):
+            await self._boarding.enter(rollouts)
+        counts = await asyncio.gather(*map(self._run_task, tasks, missing))
         await self._journal.flushed()
         return Receipt(*(sum(column) for column in zip(*counts, strict=True))) if counts else Receipt(0, 0, 0)
 
-    async def _run_task(self, planned: PlannedTask) -> tuple[int, int, int]:
+    def _missing(self, planned: PlannedTask) -> list[int]:
+        """The rollout indexes that the journal lacks."""
         wanted = range(planned.first_index, planned.first_index + planned.rollouts)
         history = self._history
-        missing = [index for index in wanted if history is None or not history.is_done(planned.number, index)]
+        return [index for index in wanted if history is None or not history.is_done(planned.number, index)]
+
+    async def _run_task(self, planned: PlannedTask, missing: list[int]) -> tuple[int, int, int]:
         known = planned.rollouts - len(missing)
         if not missing:
             return 0, known, 0
@@ -171,25 +176,39 @@ class AgentWorker:
         return finished, known, len(missing) - finished
 
     async def _single(self, maker: RolloutMaker, task: TaskSpec, index: int) -> bool:
-        rollout = await self._fly(maker, task, index)
-        if rollout is not None:
-            self._finish(rollout)
-        return rollout is not None
+        return await self._begin(maker, task, index, self._finish) is not None
 
     async def _member(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
         generated = self._history and self._history.generated_payload(task.number, index)
         if generated:
+            self._boarding.leave()
             return decode(generated)
-        rollout = await self._fly(maker, task, index)
-        if rollout is not None and rollout.failure is None:
-            self._append(Kind.GENERATED, rollout)
-        return rollout
+        return await self._begin(maker, task, index, self._keep_generated)
 
-    async def _fly(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
-        """One rollout in its lane; None when the run is stopping and it was not begun."""
+    def _keep_generated(self, rollout: Rollout) -> None:
+        if rollout.failure is None:
+            self._append(Kind.GENERATED, rollout)
+
+    async def _begin(
+        self, maker: RolloutMaker, task: TaskSpec, index: int, keep: Callable[[Rollout], None]
+    ) -> Rollout | None:
         deaths = self._history.deaths(task.number, index) if self._history else NO_DEATHS
+        if deaths.total > 1:
+            # Suspects may wait for long; nobody waits for them.
+            self._boarding.leave()
+            return await self._fly(maker, task, index, deaths, keep)
+        try:
+            return await self._fly(maker, task, index, deaths, keep)
+        finally:
+            self._boarding.leave()
+
+    async def _fly(
+        self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: Deaths, keep: Callable[[Rollout], None]
+    ) -> Rollout | None:
+        """One rollout in its lane, given to ``keep``; None when the run is stopping and it was not begun."""
         if deaths.alone >= self._setup.config.collect.max_worker_deaths:
-            return self._poisonous(maker, task, index, deaths.total)
+            keep(poisonous := self._poisonous(maker, task, index, deaths.total))
+            return poisonous
         with self._reporter.waiting():
             if not self._begun.try_pass():
                 await self._begun.wait()
@@ -200,7 +219,12 @@ class AgentWorker:
                 return None
             self._journal.start(task.number, index, alone=self._lanes.alone(deaths.total))
             with self._reporter.flying(Flight(f"{task.environment}/{task.task_id}/{index}")) as flight:
-                return await maker.make(task, index, flight)
+                rollout = await maker.make(task, index, flight)
+            keep(rollout)
+            if deaths.total > 1:
+                # Landed for good before the next suspect flies: its death must not be blamed on this one.
+                await self._journal.flushed()
+            return rollout
         finally:
             lane.release()
 

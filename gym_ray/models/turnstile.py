@@ -16,17 +16,16 @@ PER_TURN = 16
 
 
 class Turnstile:
-    """Belongs to one event loop. ``per_turn``: how many pass in one turn of it."""
+    """Belongs to one event loop."""
 
-    def __init__(self, per_turn: int = PER_TURN) -> None:
-        self._per_turn = per_turn
+    def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._passed = 0
         self._turning = False
 
     def try_pass(self) -> bool:
         """Pass at once if this turn has room. The fast path: no coroutine."""
-        if self._waiting or self._passed >= self._per_turn:
+        if self._waiting or self._passed >= PER_TURN:
             return False
         self._passed += 1
         if not self._turning:
@@ -43,7 +42,7 @@ class Turnstile:
     def _turn(self) -> None:
         """A new turn: whoever is let in here runs in it."""
         self._passed = 0
-        while self._waiting and self._passed < self._per_turn:
+        while self._waiting and self._passed < PER_TURN:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

@@ -6,7 +6,7 @@ import asyncio
 
 from gym_ray.collect.board import Board
 from gym_ray.collect.config import CollectConfig
-from gym_ray.collect.lanes import Lanes
+from gym_ray.collect.lanes import Boarding, Lanes
 from gym_ray.collect.pipeline import block_tasks, concurrent_blocks
 from gym_ray.collect.progress import Rates
 from gym_ray.collect.tally import EnvironmentTally, Oldest, Tally
@@ -79,3 +79,25 @@ def test_blocks_hold_whole_groups_and_feed_every_worker() -> None:
     assert concurrent_blocks(CollectConfig(in_flight=1024), 64) == 64
     assert concurrent_blocks(CollectConfig(in_flight=4096), 8) == 128
     assert concurrent_blocks(CollectConfig(in_flight=1), 64) == 4
+
+
+async def test_blocks_begin_in_order_and_keep_the_air_full() -> None:
+    boarding, begun = Boarding(100), list[int]()
+
+    async def enter(block: int) -> None:
+        await boarding.enter(64)
+        begun.append(block)
+
+    blocks = [asyncio.ensure_future(enter(block)) for block in range(4)]
+    await asyncio.sleep(0)
+    assert begun == [0, 1], "64 rollouts are fewer than 100, 128 are not"
+    for left in range(127, 99, -1):
+        boarding.leave()
+        await asyncio.sleep(0)
+        assert begun == [0, 1], f"{left} are still in the air"
+    boarding.leave()
+    await asyncio.sleep(0)
+    assert begun == [0, 1, 2], "99 left"
+    for _ in range(64):
+        boarding.leave()
+    await asyncio.wait_for(blocks[3], 1)
