@@ -9,9 +9,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmark.mock import Script
+
+SCRIPTS = Path(__file__).parent.parent
+"""Where the package of this benchmark is found."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Endpoint:
 def endpoint(script: Script) -> Iterator[Endpoint]:
     """A mock that answers as ``script`` says, while the block runs."""
     command = [sys.executable, "-m", "benchmark.mock", "--script", json.dumps(asdict(script))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=SCRIPTS, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
