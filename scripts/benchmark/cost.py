@@ -27,9 +27,9 @@ class Size:
     repeats: int
 
 
-QUICK = Size(2048, 40960, 1)
+QUICK = Size(2048, 24576, 1)
 FULL = Size(2048, 40960, 3)
-"""How many of its helpers Ray starts varies from run to run by some 3 CPU-s: the distance between the two runs
+"""How many of its helpers Ray starts varies from run to run by some 2 CPU-s: the distance between the two runs
 makes that less than 0.1 ms per rollout."""
 ONE_SHARD = "collect.rows_per_shard=100000"
 """Several shards are written by another Ray Data job; its start would be a step in the slope."""
