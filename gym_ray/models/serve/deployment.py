@@ -90,7 +90,11 @@ def _serve_door() -> Starlette:
 
 
 def build_responder(config: ModelConfig) -> Responder:
-    """What ``model.serve.engine`` names, to be started."""
+    """What ``model.serve.engine`` names, to be started.
+
+    Raises:
+        UserError: the settings cannot work.
+    """
     settings = _with_local_path(config.serve)
     engine = _engine_class(settings)(config.model_copy(update={"serve": settings}))
     return engine if isinstance(engine, Responder) else Policy(engine, config)
@@ -128,7 +132,7 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
         UserError: the settings cannot work, or the replicas did not start (the reason is their last line).
     """
     settings = config.serve
-    _engine_class(_with_local_path(settings))
+    build_responder(config)
     _start_serve(settings)
     replica = serve.deployment(serve.ingress(_serve_door)(Replica))
     application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(

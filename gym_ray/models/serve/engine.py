@@ -3,7 +3,8 @@
 A :class:`Engine` turns prompt ids into sampled ids; templates, parsers and bookkeeping around it are ours
 (:class:`gym_ray.models.serve.policy.Policy`). A :class:`Responder` answers a whole turn by itself; scripted
 models in benchmarks and tests are one, and so is ``Policy``. Whichever class ``model.serve.engine`` names is
-constructed with the :class:`~gym_ray.models.config.ModelConfig`, inside the replica.
+constructed with the :class:`~gym_ray.models.config.ModelConfig`: in the deploying process, to check its
+settings, and in each replica, where :meth:`Lifecycle.start` then does the work.
 """
 
 from __future__ import annotations

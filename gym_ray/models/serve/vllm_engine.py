@@ -14,6 +14,7 @@ from typing import Any
 
 from gym_ray.models.config import ModelConfig
 from gym_ray.models.serve.engine import Generation
+from gym_ray.types.errors import UserError
 
 ENGINE_DEFAULTS: dict[str, Any] = {
     "logprobs_mode": "processed_logprobs",
@@ -31,6 +32,12 @@ class VllmEngine:
     stop_ids: Sequence[int]
 
     def __init__(self, config: ModelConfig) -> None:
+        """
+        Raises:
+            UserError: no weights are named.
+        """
+        if not config.serve.path:
+            raise UserError("model.serve.path: name the weights to serve")
         self._config = config
         self.version = 0
 

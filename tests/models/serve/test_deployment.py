@@ -111,6 +111,7 @@ def test_an_engine_that_does_not_start_says_why(ray_cluster: Any) -> None:
         ({"path": "package://gym_ray.models.tiny/nothing"}, "nothing"),
         ({"path": "package://no_such_package/weights"}, "no_such_package"),
         ({"engine": "gym_ray.models.serve.policy:Engin"}, "Engin"),
+        ({"engine": "gym_ray.models.serve.vllm_engine:VllmEngine"}, "model.serve.path"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_starts(settings: Any, words: str) -> None:
