@@ -30,8 +30,9 @@ CHEAP_BLOCK = 64
 """Rollouts to which small groups are packed: Ray Data's 10 ms per block then weigh 0.15 ms each."""
 MAX_CALLS = 128
 """Blocks at once in one worker: each waits in a thread, and more threads than this drain slowly."""
-OVERSUBSCRIPTION = 4
-"""Blocks at hand per block in flight, so that one straggler in each does not starve the worker."""
+OVERSUBSCRIPTION = 8
+"""Rollouts at hand per rollout in flight: a block is held until its slowest rollout ends, which may take several
+times as long as most. What waits at hand costs next to nothing (``lanes.Boarding``)."""
 PLAN_COLUMNS = ["task_number", "task_id", "environment", "first_index", "rollouts", "row"]
 
 
@@ -71,7 +72,7 @@ def planned_tasks(block: pa.Table) -> list[PlannedTask]:
 
 def block_tasks(config: CollectConfig, tasks: int) -> int:
     """Tasks per block: one group, or several small ones; fewer when there would be idle workers."""
-    rollouts = config.block_rollouts or CHEAP_BLOCK
+    rollouts = config.block_rollouts or max(CHEAP_BLOCK, OVERSUBSCRIPTION * config.in_flight // MAX_CALLS)
     packed = max(1, rollouts // config.rollouts_per_task)
     return max(1, min(packed, math.ceil(tasks / (config.num_agents * 4))))
 
