@@ -91,6 +91,7 @@ def _write(rows: Iterable[bytes], out: str | None) -> int:
     count = 0
     part = Path(f"{out}.part")
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") if out else nullcontext(sys.stdout.buffer) as sink:
             for row in rows:
                 sink.write(row + b"\n")

@@ -30,6 +30,7 @@ def test_the_driver_dies_and_the_run_is_resumed(tmp_path: Path) -> None:
     dice = random.Random(1)
     durable: dict[int, str] = {}
     with endpoint() as model:
+        model.append("collect.in_flight=12")
         for _ in range(3):
             with Run(tmp_path, *model) as run:
                 run.wait_until_rolling(len(durable) + 1)
