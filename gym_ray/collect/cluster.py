@@ -25,18 +25,12 @@ def ray_session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    # Ray and Serve tell of their own doings at length; what matters of it, the run tells itself.
-    for name in ("ray", "ray.data", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
         cpus = max(LOCAL_CPUS, os.cpu_count() or 1)
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
         ray.init("local", num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
-    for name in ("ray.data", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:

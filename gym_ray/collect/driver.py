@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from rich.console import Console
 
 from gym_ray.collect.board import start_board
 from gym_ray.collect.cluster import ray_session
@@ -25,6 +26,7 @@ from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
+from gym_ray.collect.quiet import quiet
 from gym_ray.collect.remaining import Remaining, remaining
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tally import Tally
@@ -58,16 +60,16 @@ def collect(config: RunConfig) -> Summary:
     check_resumable(run, settings)
     plan = write_plan(run, config, servers)
     write_config(run, settings)
-    with Interrupts() as interrupts, ray_session():
+    with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
         rest = remaining(run, plan)
         if rest.rollouts:
-            _run(run, config, plan, rest, interrupts)
+            _run(run, config, plan, rest, interrupts, Console(file=terminal))
         summary = finalize(run, config, plan)
     return replace(summary, interrupted=interrupts.count > 0)
 
 
-def _run(run: RunDir, config: RunConfig, plan: Plan, rest: Remaining, interrupts: Interrupts) -> None:
-    with Progress(plan.rollouts, plan.rollouts - rest.rollouts) as progress, contextlib.ExitStack() as stack:
+def _run(run: RunDir, config: RunConfig, plan: Plan, rest: Remaining, interrupts: Interrupts, console: Console) -> None:
+    with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
             progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
         endpoints = stack.enter_context(_model(config, progress))

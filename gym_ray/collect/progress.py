@@ -40,10 +40,10 @@ class Rates:
 class Progress:
     """Context manager; call :meth:`show` about twice a second with the current totals."""
 
-    def __init__(self, total: int, known: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, known: int, console: Console) -> None:
         """``total``: rollouts of the whole run; ``known``: of these, finished before this attempt."""
         self._total, self._known = total, known
-        self._console = console or Console(stderr=True)
+        self._console = console
         self._rates = Rates()
         self._began = time.monotonic()
         self._last_line = 0.0

@@ -12,7 +12,6 @@ is in the journal already); a rollout in the air when the process dies is made a
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 import uuid
@@ -26,6 +25,7 @@ import uvloop
 from gym_ray.agents.load import make_agent
 from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
 from gym_ray.collect.config import RunConfig
+from gym_ray.collect.garbage import Garbage
 from gym_ray.collect.group import settle_group
 from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
 from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
@@ -118,10 +118,7 @@ class AgentWorker:
         self._reporter = Reporter(setup.board, self._name, self._incarnation)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
-        # Everything up to here lives as long as the process: keep the collector from walking it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        self._garbage = asyncio.ensure_future(Garbage().watch())
 
     def _read_history(self, own_segment: str = "") -> JournalIndex | None:
         """What the journal has besides what this incarnation is writing; None when it has nothing."""
@@ -256,6 +253,7 @@ class AgentWorker:
         return TaskSpec(planned.number, planned.task_id, planned.environment, planned.row, row, params)
 
     async def _close(self) -> None:
+        self._garbage.cancel()
         await self._reporter.stop()
         self._journal.close()
         await self._model.close()

@@ -1,0 +1,26 @@
+"""Standard error while a run goes on: chatter to the log, the run's own words to the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from gym_ray.collect.quiet import LOG_FILE, quiet
+from gym_ray.collect.rundir import RunDir
+
+
+def test_chatter_goes_to_the_log_and_errors_afterwards_to_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir.create(str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="raises through"), quiet(run) as terminal:
+        os.write(2, b"from C++\n")
+        print("from Python", file=sys.stderr)
+        print("3 of 4 rollouts", file=terminal)
+        raise ValueError("raises through")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "3 of 4 rollouts\nafter\n"
+    assert "from C++\n" in Path(run.path(LOG_FILE)).read_text()
