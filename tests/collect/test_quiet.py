@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ def test_chatter_goes_to_the_log_and_errors_afterwards_to_the_terminal(
     run = RunDir.create(str(tmp_path / "run"))
     with pytest.raises(ValueError, match="raises through"), quiet(run) as terminal:
         os.write(2, b"from C++\n")
-        print("from Python", file=sys.stderr)
         print("3 of 4 rollouts", file=terminal)
         raise ValueError("raises through")
     os.write(2, b"after\n")
