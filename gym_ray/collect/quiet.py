@@ -34,6 +34,7 @@ def quiet(run: RunDir) -> Iterator[TextIO]:
         with os.fdopen(os.dup(terminal), "w", buffering=1) as stream:
             yield stream
     finally:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # The log's disk may be full.
+            sys.stderr.flush()
         os.dup2(terminal, 2)
         os.close(terminal)
