@@ -17,7 +17,8 @@ WATCHED = "agent.kind=benchmark.lag:Watched"
 
 @dataclass
 class InFlight:
-    """``share``: achieved / ideal rate; the ideal is ``in_flight`` rollouts per mean latency, ends included.
+    """``share``: achieved / ideal rate; the ideal is ``in_flight`` rollouts per mean latency, from the first
+    request to the last reply. ``kept``: rollouts in flight while there was work to begin, as a share of ``in_flight``.
 
     ``driver_rss_mib``: the driver's memory each second while agent workers run, from a third of that time on;
     ``lag``: worst stall of an agent worker's event loop. ``peak_in_flight``: as the endpoint saw it.
@@ -29,6 +30,7 @@ class InFlight:
     latency_s: float
     rate_per_s: float
     share: float
+    kept: float
     peak_in_flight: int
     ramp_s: float
     cpu_cores: float
@@ -53,6 +55,7 @@ def in_flight(count: int, waves: int, script: Script, say: Say) -> InFlight:
         latency_s=script.latency,
         rate_per_s=rate,
         share=rate / ideal,
+        kept=run.mock["area"] / (run.mock["asked"] - run.mock["first"]) / count,
         peak_in_flight=int(run.mock["max_in_flight"]),
         ramp_s=run.mock["filled"] - run.mock["first"],
         cpu_cores=run.usage.total / run.usage.wall,

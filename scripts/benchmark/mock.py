@@ -48,16 +48,29 @@ class Script:
 @dataclass
 class Counters:
     """What ``/stats`` tells. ``delays``: sum of the latencies drawn, seconds. ``first``, ``last``: Unix seconds
-    of the first request and of the latest reply; ``filled``: when ``Script.full`` was reached."""
+    of the first request and of the latest reply; ``filled``: when ``Script.full`` was reached. ``area``: requests
+    in flight, summed over time until the latest request came (request-seconds); ``asked``: when that was."""
 
     requests: int = 0
     first: float = 0.0
     last: float = 0.0
     filled: float = 0.0
+    area: float = 0.0
+    asked: float = 0.0
+    all_area: float = 0.0
+    moved: float = 0.0
     in_flight: int = 0
     max_in_flight: int = 0
     delays: float = 0.0
     replied: dict[str, float] = field(default_factory=dict)
+
+    def moves(self, step: int) -> float:
+        """One request more, or one fewer; returns the Unix second."""
+        now = time.time()
+        self.all_area += self.in_flight * (now - self.moved)
+        self.in_flight += step
+        self.moved = now
+        return now
 
     def body(self) -> bytes:
         """The JSON that ``/stats`` answers. ``cpu``: user + system seconds of this process so far."""
@@ -209,12 +222,13 @@ class Connection(asyncio.Protocol):
         turn = body.count(TOOL_OUTPUTS[path]) if script.turns > 1 else 0
         reply = made[min(turn, script.turns - 1)]
         counters.requests += 1
-        counters.first = counters.first or time.time()
-        counters.in_flight += 1
+        now = counters.moves(1)
+        counters.first = counters.first or now
+        counters.asked, counters.area = now, counters.all_area
         if counters.in_flight > counters.max_in_flight:
             counters.max_in_flight = counters.in_flight
             if counters.in_flight == script.full:
-                counters.filled = time.time()
+                counters.filled = now
         delay = script.latency
         if script.sigma:
             delay *= self._random.lognormvariate(0.0, script.sigma)
@@ -234,11 +248,11 @@ class Connection(asyncio.Protocol):
         return http(b'{"error":{"message":"no such route"}}', "404 Not Found")
 
     def _reply(self, reply: bytes, body: bytes) -> None:
-        self._counters.in_flight -= 1
-        self._counters.last = time.time()
+        self._counters.last = self._counters.moves(-1)
         if self._script.trace:
             at = body.find(MARK)
-            self._counters.replied[body[at + len(MARK) : at + len(MARK) + 6].decode()] = time.time()
+            mark = body[at + len(MARK) : at + len(MARK) + 6].decode()
+            self._counters.replied[mark] = self._counters.last
         if not self._transport.is_closing():
             self._transport.write(reply)
 

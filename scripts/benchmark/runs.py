@@ -162,7 +162,7 @@ def _check(run_dir: Path, rollouts: int) -> None:
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    steady = ("max_in_flight", "first", "last", "filled")
+    steady = ("max_in_flight", "first", "last", "filled", "asked")
     return {
         name: value if name in steady else value - before[name]
         for name, value in after.items()

@@ -67,13 +67,15 @@ def test_children_too_short_to_be_seen_are_counted() -> None:
 
 def test_a_daemon_cannot_leave_the_tree() -> None:
     script = """
+        ended, end = os.pipe()
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
                 burn(1.0)
             os._exit(0)
-        os.wait()
-        time.sleep(2.0)
+        os.close(end)
+        os.read(ended, 1)  # The end of the pipe comes when the last process that holds it has ended.
+        time.sleep(0.3)
     """
     assert sum(metered(script).values()) == pytest.approx(1.05, rel=0.2)
 
@@ -82,10 +84,13 @@ def test_a_parent_that_ignores_its_children_loses_little() -> None:
     script = """
         import signal
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        ended, end = os.pipe()
         if os.fork() == 0:
             burn(1.0)
             os._exit(0)
-        time.sleep(2.0)
+        os.close(end)
+        os.read(ended, 1)
+        time.sleep(0.3)
     """
     assert sum(metered(script).values()) == pytest.approx(1.05, rel=0.2)
 
