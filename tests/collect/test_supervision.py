@@ -76,7 +76,11 @@ def test_blocks_hold_whole_groups_and_feed_every_worker() -> None:
     assert block_tasks(CollectConfig(rollouts_per_task=128), 10_000) == 1
     assert block_tasks(CollectConfig(rollouts_per_task=1, num_agents=2), 16) == 2
     assert block_tasks(CollectConfig(block_rollouts=256), 10_000) == 256
-    assert concurrent_blocks(CollectConfig(in_flight=1024), 64) == 64
+    assert block_tasks(CollectConfig(rollouts_per_task=8, in_flight=2048), 10_000) == 16, (
+        "rollouts at hand: eight times those in flight"
+    )
+    assert concurrent_blocks(CollectConfig(in_flight=256), 64) == 32
+    assert concurrent_blocks(CollectConfig(in_flight=1024), 64) == 128
     assert concurrent_blocks(CollectConfig(in_flight=4096), 8) == 128
     assert concurrent_blocks(CollectConfig(in_flight=1), 64) == 4
 
