@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -115,6 +116,8 @@ def main() -> int:
     arguments = parser.parse_args()
     isolate()
     adopt_orphans()
+    # Process 1 of a namespace ignores what it does not handle; this way `finally` blocks clean up as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console(width=118 if not sys.stdout.isatty() else None)
     if arguments.profile:
         return profile(arguments.profile, console)

@@ -28,7 +28,7 @@ class Size:
 
 
 QUICK = Size(2048, 24576, 1)
-FULL = Size(2048, 40960, 3)
+FULL = Size(2048, 40960, 2)
 """How many of its helpers Ray starts varies from run to run by some 2 CPU-s: the distance between the two runs
 makes that less than 0.1 ms per rollout."""
 ONE_SHARD = "collect.rows_per_shard=100000"
