@@ -43,7 +43,11 @@ def config() -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def endpoints(ray_cluster: Any, config: ModelConfig) -> Iterator[Any]:
+    from ray import serve
+
     from gym_ray.models.serve.deployment import deploy, undeploy
+
+    serve.shutdown()  # Other tests may have started it without the public face.
 
     yield deploy(config, "tiny")
     undeploy("tiny")
