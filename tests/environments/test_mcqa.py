@@ -153,15 +153,3 @@ async def test_long_texts_take_linear_time(mode: GradingMode, piece: str) -> Non
     began = time.process_time()
     await Mcqa(grading_mode=mode).verify(task, answer(text), {})
     assert time.process_time() - began < 1.0
-
-
-async def test_verify_takes_less_than_30_microseconds() -> None:
-    server, task = Mcqa(), Mcqa.Task.model_validate(row())
-    trajectory = answer("A square has four equal sides, so it is \\boxed{B}")
-    spent = []
-    for _ in range(5):
-        began = time.process_time()
-        for _ in range(500):
-            await server.verify(task, trajectory, {})
-        spent.append((time.process_time() - began) / 500)
-    assert min(spent) < 30e-6
