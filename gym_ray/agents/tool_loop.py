@@ -16,9 +16,9 @@ from gym_ray.types.trajectory import FinishReason
 class ToolLoop(Agent):
     """Calls of one turn run together (or in order, with ``parallel_tool_calls=false``).
 
-    What the model gets wrong is answered to the model: an unknown tool, arguments that are no JSON object,
-    a tool that raised. Tools of the last allowed turn still run, because the verifier may look at what
-    they changed.
+    What the model gets wrong is answered to the model: arguments that are no JSON object here, an unknown tool
+    or one that raised by the environment. Tools of the last allowed turn still run, because the verifier may look
+    at what they changed.
     """
 
     async def run(self, context: RolloutContext) -> None:
@@ -48,13 +48,10 @@ class ToolLoop(Agent):
             conversation.add(function_call_output(call["call_id"], output))
 
     async def _call(self, context: RolloutContext, call: Item) -> str:
-        name, known = call["name"], context.resources.tool_names
-        if name not in known:
-            return _error(f"unknown tool {name!r}; the tools are: {', '.join(sorted(known)) or 'none'}")
         arguments = _parse(call.get("arguments") or "{}")
         if arguments is None:
-            return _error(f"the arguments of {name!r} are not a JSON object")
-        return self._cut(await context.session.call_tool(name, arguments))
+            return _error(f"the arguments of {call['name']!r} are not a JSON object")
+        return self._cut(await context.session.call_tool(call["name"], arguments))
 
     def _cut(self, output: str) -> str:
         limit = self.config.max_tool_output_chars

@@ -44,7 +44,6 @@ class Facts:
 
     pid: int
     tools: list[dict[str, Any]]
-    tool_names: frozenset[str]
     gymnasium: bool
     scores_groups: bool
     needs_tokens: bool
@@ -78,7 +77,6 @@ class ResourcesActor:
         return Facts(
             os.getpid(),
             host.tools,
-            host.tool_names,
             host.gymnasium,
             host.scores_groups,
             server.needs_tokens,

@@ -36,7 +36,7 @@ class ActorResources:
 
     def __init__(self, pool: Pool) -> None:
         facts = pool.facts
-        self.tools, self.tool_names = facts.tools, facts.tool_names
+        self.tools = facts.tools
         self.gymnasium, self.scores_groups = facts.gymnasium, facts.scores_groups
         self._pool = pool
         self._raw = RowCache(dump_row)

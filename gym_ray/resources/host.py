@@ -53,7 +53,6 @@ class Host:
         self.verify_timeout_s = _first(config.verify_timeout_s, server.verify_timeout_s)
         self.toolbox = Toolbox(server, self.tool_timeout_s)
         self.tools = self.toolbox.definitions if server.expose_tools else []
-        self.tool_names = self.toolbox.names
         self.gymnasium = isinstance(server, GymnasiumServer)
         self.scores_groups = server.scores_groups()
         self.sessions = SessionTable(server, config.max_sessions, config.session_ttl_s, self.tool_timeout_s)

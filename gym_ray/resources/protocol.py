@@ -41,8 +41,6 @@ class Resources(Protocol):
 
     tools: list[dict[str, Any]]
     """Responses-API tool definitions that the environment adds to each request."""
-    tool_names: frozenset[str]
-    """Names that :meth:`ResourcesSession.call_tool` knows."""
     gymnasium: bool
     """True when the environment is step-wise."""
     scores_groups: bool

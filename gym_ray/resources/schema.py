@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """One tool: its Responses API definition and the pydantic model of its arguments."""
+    """One tool: its Responses API definition and the pydantic model of its arguments (None: taken as they come)."""
 
     name: str
     definition: dict[str, Any]
-    arguments: type[BaseModel]
+    arguments: type[BaseModel] | None = None
 
 
 def tool_spec(function: Callable[..., Any]) -> ToolSpec:

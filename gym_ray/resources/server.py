@@ -25,6 +25,10 @@ Session = dict[str, Any]
 """Per-rollout state: whatever ``seed`` returned. Tools may mutate it."""
 
 
+class UnknownTool(LookupError):
+    """A model called a tool that the environment does not have."""
+
+
 def tool(function: F) -> F:
     """Mark a method as a tool. Its signature (after ``self, session``) and docstring become its schema."""
     function.__gym_ray_tool__ = True  # type: ignore[attr-defined]
@@ -96,6 +100,15 @@ class ResourcesServer:
     def offered_tools(self) -> dict[str, ToolSpec]:
         """The tools this instance answers to and adds to requests: all of its class's.
 
-        Override it when an option narrows them (``gym_ray.environments.workplace`` does).
+        Override it when an option narrows them (``gym_ray.environments.workplace`` does), or when they are known
+        only at run time: a :class:`ToolSpec` without ``arguments`` is answered by :meth:`call_tool`.
         """
         return self.tools()
+
+    async def call_tool(self, session: Session, name: str, arguments: dict[str, Any]) -> Any:
+        """Answer a call to a tool that is no method here: rows may bring tools of their own.
+
+        Raises:
+            UnknownTool: there is none of this name; the model is told so.
+        """
+        raise UnknownTool(name)

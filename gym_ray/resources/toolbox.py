@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from gym_ray.resources.deadline import DeadlineExceeded, within
-from gym_ray.resources.server import ResourcesServer, Session
+from gym_ray.resources.server import ResourcesServer, Session, UnknownTool
 from gym_ray.types.errors import RolloutError, describe
 from gym_ray.types.validation import explain
 
@@ -31,26 +32,32 @@ class Toolbox:
         specs = server.offered_tools()
         self.definitions: list[dict[str, Any]] = [spec.definition for spec in specs.values()]
         self.names = frozenset(specs)
-        self._timeout_s = timeout_s
+        self._server, self._timeout_s = server, timeout_s
         self._entries = {
             name: _Entry(getattr(server, name), spec.arguments, tuple(spec.arguments.model_fields))
             for name, spec in specs.items()
+            if spec.arguments is not None
         }
 
     async def call(self, state: Session, name: str, arguments: dict[str, Any]) -> str:
         """Run a tool and return its text. Only a ``RolloutError`` that the tool itself raises gets out."""
         entry = self._entries.get(name)
         if entry is None:
-            return error_text(f"unknown tool {name!r}; the tools are: {', '.join(sorted(self.names)) or 'none'}")
+            return await self._answered(name, self._server.call_tool(state, name, arguments))
         try:
             checked = entry.arguments.model_validate(arguments)
         except ValidationError as error:
             return error_text(f"bad arguments for {name!r}: {'; '.join(explain(error))}")
         keywords = {field: getattr(checked, field) for field in entry.fields}
+        return await self._answered(name, entry.function(state, **keywords))
+
+    async def _answered(self, name: str, work: Coroutine[Any, Any, Any]) -> str:
         try:
-            return text_of(await within(self._timeout_s, entry.function(state, **keywords)))
+            return text_of(await within(self._timeout_s, work))
         except RolloutError:
             raise
+        except UnknownTool:
+            return error_text(f"unknown tool {name!r}; the tools are: {', '.join(sorted(self.names)) or 'none'}")
         except DeadlineExceeded:
             return error_text(f"{name!r} did not answer within {self._timeout_s:g} s")
         except (Exception, SystemExit) as error:

@@ -47,7 +47,6 @@ class MemoryResources:
         observation: str | None = None,
     ) -> None:
         self.functions, self.steps, self.observation = functions or {}, steps or [], observation
-        self.tool_names = frozenset(self.functions)
         self.gymnasium = steps is not None
         self.closed = 0
         self.actions: list[list[Item]] = []

@@ -54,14 +54,6 @@ async def test_malformed_arguments_are_answered(arguments: str) -> None:
     assert trajectory.finish_reason is FinishReason.STOP
 
 
-async def test_unknown_tool_is_answered_with_the_known_ones() -> None:
-    model = ScriptedModel([called(("verify", "{}")), said("ok")])
-    trajectory = await loop(model, MemoryResources({"add": print}))
-    error = json.loads(trajectory.items[1]["output"])["error"]
-    assert "'verify'" in error
-    assert "add" in error
-
-
 async def test_calls_of_one_turn_run_together_and_keep_their_order() -> None:
     meet = asyncio.Barrier(2)
 

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from gym_ray.resources.gymnasium import GymnasiumServer, StepResult
-from gym_ray.resources.server import ResourcesServer, tool
+from gym_ray.resources.schema import ToolSpec
+from gym_ray.resources.server import ResourcesServer, UnknownTool, tool
 from gym_ray.types.errors import MaskRollout, RolloutError, Stage
 from gym_ray.types.outcome import Reward
 from gym_ray.types.task import TaskRow
@@ -29,6 +30,21 @@ class Goal(TaskRow):
 
 class Point(BaseModel):
     x: int
+
+
+class Echo(ResourcesServer):
+    """Knows its tools only at run time: one that it lists, and whatever begins with ``say_``."""
+
+    def offered_tools(self) -> dict[str, ToolSpec]:
+        return {"echo": ToolSpec("echo", {"type": "function", "name": "echo", "parameters": {}})}
+
+    async def call_tool(self, session: dict[str, Any], name: str, arguments: dict[str, Any]) -> Any:
+        if name != "echo" and not name.startswith("say_"):
+            raise UnknownTool(name)
+        return {name: arguments}
+
+    async def verify(self, task: Goal, trajectory: Any, session: dict[str, Any]) -> float:
+        return 1.0
 
 
 class Counter(ResourcesServer):

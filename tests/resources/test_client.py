@@ -40,7 +40,7 @@ async def failure(work: Awaitable[Any]) -> RolloutError:
 
 async def test_a_whole_rollout() -> None:
     async with connected("Counter") as (resources, (actor,)):
-        assert {"add", "fail"} <= resources.tool_names
+        assert {"add", "fail"} <= {tool["name"] for tool in resources.tools}
         assert resources.tools[0]["name"] == "add"
         session = await resources.seed(row(3), "r")
         assert await session.call_tool("add", {"amount": 3}) == "3"

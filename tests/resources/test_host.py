@@ -47,6 +47,15 @@ async def test_a_whole_rollout() -> None:
         assert len(host.sessions) == 0
 
 
+async def test_tools_known_only_at_run_time() -> None:
+    async with hosted("Echo") as host:
+        assert [tool["name"] for tool in host.tools] == ["echo"]
+        session = await host.seed(row(0), "r")
+        for name in ("echo", "say_hello"):
+            assert json.loads(await session.call_tool(name, {"x": 1})) == {name: {"x": 1}}
+        assert "unknown tool 'verify'; the tools are: echo" in await session.call_tool("verify", {})
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
