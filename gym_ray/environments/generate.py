@@ -1,7 +1,8 @@
 """What the task generators share: difficulty levels, row layout, and draws without repeats.
 
 Invariants: a generator is a pure function of ``(count, seed, difficulty)``; its first ``n`` rows do not depend
-on ``count``; no two rows of one call have the same prompt. Rows keep NeMo Gym's layout, so they load there too;
+on ``count``; no two rows of one call have the same prompt (or another ``identity``, where the prompt says nothing of
+the task). Rows keep NeMo Gym's layout, so they load there too;
 ``task_id`` and ``environment`` are ours and ignored elsewhere.
 """
 
@@ -31,10 +32,20 @@ class Difficulty(StrEnum):
     HARD = "hard"
 
 
+def prompt_of(row: Row) -> str:
+    """The row's prompt, as one string."""
+    return str(row["responses_create_params"]["input"])
+
+
 def distinct_rows(
-    environment: str, count: int, seed: int, difficulty: Difficulty | str, draw: Callable[[random.Random], Row]
+    environment: str,
+    count: int,
+    seed: int,
+    difficulty: Difficulty | str,
+    draw: Callable[[random.Random], Row],
+    identity: Callable[[Row], str] = prompt_of,
 ) -> Iterator[Row]:
-    """``count`` rows from ``draw``, each with a prompt not seen before, with ids stamped.
+    """``count`` rows from ``draw``, each with an ``identity`` not seen before, with ids stamped.
 
     Raises:
         UserError: the level has fewer distinct tasks than asked for.
@@ -45,12 +56,12 @@ def distinct_rows(
     for number in range(count):
         for _ in range(PATIENCE):
             row = draw(rng)
-            prompt = str(row["responses_create_params"]["input"])
-            if prompt not in seen:
+            found = identity(row)
+            if found not in seen:
                 break
         else:
             raise UserError(f"{environment}: {level} has only about {number} distinct tasks, {count} were asked for")
-        seen.add(prompt)
+        seen.add(found)
         yield {"task_id": f"{environment}-{level}-{seed}-{number}", "environment": environment} | row
 
 
