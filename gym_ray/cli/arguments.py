@@ -4,6 +4,9 @@ Grammar: ``key=value`` and ``group=choice`` as in Hydra, plus what a person woul
 
 - ``env=mcqa,math``, ``env=path/to/file.py:Class``, ``env=package.module:Class``: the environments.
 - ``env.KEY=VALUE``: for each of them; ``envs.NAME.KEY=VALUE``: for one.
+- ``judge=CHOICE``, a file of ``conf/model``, is the judge that environments ask; ``judge.KEY=VALUE`` one of its
+  settings; ``judge=policy`` lets the policy judge. ``judges.NAME=CHOICE`` and ``judges.NAME.KEY=VALUE`` make further
+  ones, for ``env.judge=NAME``.
 - ``tasks=PATH`` is ``tasks.path=PATH``.
 - Texts need no quotes, lists no brackets, open mappings no ``+``.
 
@@ -18,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gym_ray.cli.keys import Key, KeyTable, nearest_of
+from gym_ray.resources.judge import DEFAULT, POLICY
 from gym_ray.types.errors import UserError
 from gym_ray.types.settings import Settings
 
@@ -30,10 +34,12 @@ _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 class Arguments:
     """A command line, taken apart. ``envs``: name -> choice under ``conf/env``, or import path (with a ``:``).
 
-    ``choices``: group -> chosen file. ``overrides``: in Hydra's grammar.
+    ``judges``: name -> choice under ``conf/model``. ``choices``: group -> chosen file. ``overrides``: in Hydra's
+    grammar.
     """
 
     envs: dict[str, str] = field(default_factory=dict)
+    judges: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
 
@@ -49,9 +55,14 @@ def parse_arguments(words: Sequence[str], record: type[Settings], groups: Mappin
     for key, value in pairs:
         if key == "env":
             problems += _choose_envs(arguments, value, groups.get("env", []))
-    table = KeyTable(record, list(arguments.envs))
+    table = KeyTable(record, list(arguments.envs), _judge_names(pairs))
     for key, value in pairs:
-        if key in groups and key != "env":
+        judge = _judge_of(key) if "judges" in record.model_fields else None
+        if judge is not None and "." not in judge:
+            problems += _choose_judge(arguments, judge, value, groups.get("model", []))
+        elif judge is not None:
+            problems += _override(arguments, table, f"judges.{judge}", value)
+        elif key in groups and key != "env":
             problems += _choose(arguments, key, value, groups[key])
         elif key != "env":
             problems += _override(arguments, table, key, value)
@@ -101,6 +112,29 @@ def _choose(arguments: Arguments, group: str, value: str | None, known: list[str
         shown = value if value is not None else "~"
         return [f"{group}={shown}: no such choice{nearest_of(shown, known)} (there are: {', '.join(known)})"]
     arguments.choices[group] = value
+    return []
+
+
+def _judge_of(key: str) -> str | None:
+    """``NAME`` or ``NAME.KEY`` of a word about a judge, else None."""
+    if key == "judge" or key.startswith("judge."):
+        return DEFAULT + key.removeprefix("judge")
+    return key.removeprefix("judges.") if key.startswith("judges.") else None
+
+
+def _judge_names(pairs: list[tuple[str, str | None]]) -> list[str]:
+    return list({judge.partition(".")[0]: None for key, _ in pairs if (judge := _judge_of(key)) is not None})
+
+
+def _choose_judge(arguments: Arguments, name: str, value: str | None, known: list[str]) -> list[str]:
+    if name == DEFAULT and value == POLICY:
+        arguments.overrides += [f"++envs.{env}.judge={POLICY}" for env in arguments.envs]
+    elif value is None or value not in known:
+        shown, word = value if value is not None else "~", "judge" if name == DEFAULT else f"judges.{name}"
+        choices = ", ".join([*known, *([POLICY] if name == DEFAULT else [])])
+        return [f"{word}={shown}: no such choice{nearest_of(shown, known)} (there are: {choices})"]
+    else:
+        arguments.judges[name] = value
     return []
 
 

@@ -29,6 +29,9 @@ Any OpenAI-compatible endpoint (the key is read from the variable you name, and 
 Your own weights on vLLM, two replicas of one GPU each:
   gym-ray collect env=math tasks=aime.jsonl model=vllm model.serve.path=/models/mine model.serve.num_replicas=2
 
+Environments whose verifier asks a model: an endpoint of its own, weights of your own, or judge=policy:
+  gym-ray collect env=equivalence_llm_judge judge=openai judge.base_url=http://host:8001/v1 judge.name=my-judge
+
 Your own environment, a class in a file (start one with: gym-ray env new NAME):
   gym-ray collect env=inventory/inventory.py:Inventory tasks=tasks.jsonl
 

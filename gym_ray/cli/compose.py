@@ -81,7 +81,7 @@ def compose_settings(words: Sequence[str], record: type[S]) -> tuple[S, Argument
     try:
         return record.model_validate(composed), arguments
     except ValidationError as error:
-        raise UserError("\n".join(_explain(error, record, list(arguments.envs)))) from None
+        raise UserError("\n".join(_explain(error, record, arguments))) from None
 
 
 def only_server(file: str) -> str:
@@ -126,12 +126,15 @@ def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Pat
 
 def _check_nothing_missing(composed: Any, record: type[Settings], arguments: Arguments) -> None:
     """Everything that the chosen files leave to the user must be there."""
-    table = KeyTable(record, list(arguments.envs))
+    table = KeyTable(record, list(arguments.envs), list(arguments.judges))
+    chosen = arguments.choices | {f"judges.{name}": choice for name, choice in arguments.judges.items()}
     lines = []
     for name in sorted(_missing(composed)):
-        key, group = table.find(name), name.partition(".")[0]
-        chosen = f" ({group}={arguments.choices[group]} needs it)" if group in arguments.choices else ""
-        lines.append(f"{name}=... is missing{chosen}" + (f": {key.help}" if key else ""))
+        key = table.find(name)
+        by = next(
+            (f" ({group}={choice} needs it)" for group, choice in chosen.items() if name.startswith(f"{group}.")), ""
+        )
+        lines.append(f"{name}=... is missing{by}" + (f": {key.help}" if key else ""))
     if lines:
         raise UserError("\n".join(lines))
 
@@ -155,6 +158,7 @@ def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
                 root["envs"][name] = {"server": absolute_path(choice if ":" in choice else only_server(choice))}
             else:
                 defaults.append({f"env@envs.{name}": choice})
+    defaults += [{f"model@judges.{name}": choice} for name, choice in arguments.judges.items()]
     return {"defaults": [*defaults, *({group: choice} for group, choice in arguments.choices.items())], **root}
 
 
@@ -169,8 +173,8 @@ def _hydra_problem(error: Exception, arguments: Arguments) -> str:
     return f"{shown}: {' '.join(text.split())[:400]}"
 
 
-def _explain(error: ValidationError, record: type[Settings], envs: list[str]) -> list[str]:
-    table = KeyTable(record, envs)
+def _explain(error: ValidationError, record: type[Settings], arguments: Arguments) -> list[str]:
+    table = KeyTable(record, list(arguments.envs), list(arguments.judges))
     lines = []
     for problem, line in zip(error.errors(), explain(error), strict=True):
         if problem["type"] != "extra_forbidden":

@@ -1,8 +1,8 @@
 """Every key that a settings record has: what the command line may set, and what ``--help`` prints.
 
 The records are the only place where keys, types, defaults and help texts are written. A key below
-``envs.*.`` stands for one environment's; a key of an open mapping (``model.sampling``) takes any further
-name.
+``envs.*.`` stands for one environment's, one below ``judges.*.`` for one judge's; a key of an open mapping
+(``model.sampling``) takes any further name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
@@ -63,11 +63,11 @@ class Key:
 
 
 class KeyTable:
-    """The keys of one settings record. ``envs``: names that ``envs.*`` stands for."""
+    """The keys of one settings record. ``envs`` and ``judges``: names that ``envs.*`` and ``judges.*`` stand for."""
 
-    def __init__(self, record: type[Settings], envs: list[str]) -> None:
+    def __init__(self, record: type[Settings], envs: list[str], judges: Sequence[str] = ()) -> None:
         self._keys = {key.name: key for key in keys_of(record)}
-        self._envs = envs
+        self._names = {"envs": envs, "judges": judges}
 
     def find(self, name: str) -> Key | None:
         """The key that ``name`` sets: itself, the open mapping it is in, or None."""
@@ -98,18 +98,19 @@ class KeyTable:
 
     def _generic(self, name: str) -> str:
         parts = name.split(".")
-        return (
-            ".".join(["envs", "*", *parts[2:]])
-            if parts[0] == "envs" and parts[1:2] and parts[1] in self._envs
-            else name
-        )
+        group = parts[0]
+        return ".".join([group, "*", *parts[2:]]) if parts[1:] and parts[1] in self._names.get(group, ()) else name
 
     def _spelled(self, key: str) -> list[str]:
-        return (
-            [key.replace("*", env, 1) for env in self._envs] + [key.replace("envs.*.", "env.", 1)]
-            if "*" in key
-            else [key]
-        )
+        group = key.partition(".")[0]
+        if group not in self._names:
+            return [key]
+        return [key.replace("*", name, 1) for name in self._names[group]] + [shorthand(key)]
+
+
+def shorthand(key: str) -> str:
+    """``env.KEY`` and ``judge.KEY`` for a key of all environments, or of the judge that they ask."""
+    return key.replace("envs.*.", "env.", 1).replace("judges.*.", "judge.", 1)
 
 
 def keys_of(record: type[Settings], prefix: str = "") -> Iterator[Key]:

@@ -72,6 +72,8 @@ class RunConfig(Settings):
     """Where tasks come from."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The policy model."""
+    judges: dict[str, ModelConfig] = Field(default_factory=dict)
+    """Models that verifiers ask, by name; `default` is asked unless `env.judge` says otherwise."""
     agent: AgentConfig = Field(default_factory=AgentConfig)
     """The agent loop's limits."""
     collect: CollectConfig = Field(default_factory=CollectConfig)

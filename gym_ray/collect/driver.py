@@ -23,6 +23,7 @@ from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.interrupts import Interrupts
+from gym_ray.collect.judges import asked_judges, judges_up
 from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
@@ -33,10 +34,12 @@ from gym_ray.collect.tally import Tally
 from gym_ray.collect.tasks.plan import Plan, write_plan
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
+from gym_ray.models.config import ModelConfig
 from gym_ray.models.connect import ListEndpoints
 from gym_ray.models.remote import api_key
 from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.connect import resolve_placement
+from gym_ray.resources.judge import Judges
 from gym_ray.resources.load import load_server
 
 LOOK_S = 0.5
@@ -55,6 +58,7 @@ def collect(config: RunConfig) -> Summary:
     """
     servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
     api_key(config.model)  # A missing key is told now, not by the first worker.
+    judges = asked_judges(config, servers)
     run = RunDir.create(config.run_dir)
     settings = config.model_dump(mode="json")
     check_resumable(run, settings)
@@ -63,39 +67,49 @@ def collect(config: RunConfig) -> Summary:
     with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
         rest = remaining(run, plan)
         if rest.rollouts:
-            _run(run, config, plan, rest, interrupts, Console(file=terminal))
+            _run(run, config, plan, rest, judges, interrupts, Console(file=terminal))
         summary = finalize(run, config, plan)
     return replace(summary, interrupted=interrupts.count > 0)
 
 
-def _run(run: RunDir, config: RunConfig, plan: Plan, rest: Remaining, interrupts: Interrupts, console: Console) -> None:
+def _run(
+    run: RunDir,
+    config: RunConfig,
+    plan: Plan,
+    rest: Remaining,
+    asked: list[str],
+    interrupts: Interrupts,
+    console: Console,
+) -> None:
     with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
             progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
-        endpoints = stack.enter_context(_model(config, progress))
-        pools = stack.enter_context(_pools(config))
+        deploy = partial(_deployed, progress)
+        endpoints = stack.enter_context(deploy(config.model, APP))
+        judges = stack.enter_context(judges_up(config, asked, endpoints, deploy))
+        pools = stack.enter_context(_pools(config, judges))
         board = start_board()
-        setup = WorkerSetup(run.address, config, pools, endpoints, board, rest.dead_segments)
+        setup = WorkerSetup(run.address, config, pools, endpoints, judges, board, rest.dead_segments)
         flow = _Flow(plan, run, setup, rest)
         flow.watch(board, progress, interrupts, Watchdog(config.collect.watchdog_s))
 
 
 @contextlib.contextmanager
-def _model(config: RunConfig, progress: Progress) -> Iterator[ListEndpoints | None]:
-    """Our own deployment for the time of the run, or None for a remote endpoint."""
-    if config.model.kind != "vllm":
+def _deployed(progress: Progress, model: ModelConfig, app_name: str) -> Iterator[ListEndpoints | None]:
+    """A deployment of our own for the time of the run, or None for a remote endpoint."""
+    if model.kind != "vllm":
         yield None
         return
     from gym_ray.models.serve.deployment import deploy, undeploy
 
-    progress.say(f"starting {config.model.name} ({config.model.serve.num_replicas} replica(s)) on Ray Serve ...")
+    progress.say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
     began = time.monotonic()
-    endpoints = deploy(config.model, app_name=APP)
-    progress.say(f"model up after {time.monotonic() - began:.0f} s")
+    endpoints = deploy(model, app_name=app_name)
+    progress.say(f"{app_name} up after {time.monotonic() - began:.0f} s")
     try:
         yield endpoints
     finally:
-        undeploy(APP)
+        undeploy(app_name)
 
 
 APP = "policy"
@@ -103,13 +117,13 @@ APP = "policy"
 
 
 @contextlib.contextmanager
-def _pools(config: RunConfig) -> Iterator[dict[str, Pool]]:
+def _pools(config: RunConfig, judges: Judges) -> Iterator[dict[str, Pool]]:
     """Actor pools of the environments that are not placed inline."""
     pools: dict[str, Pool] = {}
     try:
         for name, environment in config.envs.items():
             if resolve_placement(environment) == "actor":
-                pools[name] = start_pool(name, environment)
+                pools[name] = start_pool(name, environment, judges)
         yield pools
     finally:
         for pool in pools.values():

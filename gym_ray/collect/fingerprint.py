@@ -56,6 +56,7 @@ FREE: dict[str, str] = {
     "envs.*.*_timeout_s": "patience",
 }
 """Settings that may change between attempts (shell patterns over dotted names), each with the reason."""
+FREE |= {f"judges.*.{key.removeprefix('model.')}": why for key, why in FREE.items() if key.startswith("model.")}
 
 MAY_GROW = "collect.rollouts_per_task"
 _FREE_FORM = frozenset({"headers", "env", "extra_body", "options", "engine_args"})
@@ -90,7 +91,7 @@ def check_resumable(run: RunDir, config: dict[str, Any]) -> bool:
         f"  {key}: {before.get(key, '(unset)')} there, {after.get(key, '(unset)')} now"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-        and not _is_new_environment(key, old)
+        and not _is_new(key, old)
         and not _may_differ(key, before.get(key), after.get(key))
     ]
     if lines:
@@ -128,10 +129,10 @@ def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _is_new_environment(key: str, old: dict[str, Any]) -> bool:
-    """A run may take on further environments; the plan then grows by theirs."""
+def _is_new(key: str, old: dict[str, Any]) -> bool:
+    """A run may take on further environments, and judges for them; the plan then grows by theirs."""
     group, _, rest = key.partition(".")
-    return group == "envs" and rest.partition(".")[0] not in (old.get("envs") or {})
+    return group in ("envs", "judges") and rest.partition(".")[0] not in (old.get(group) or {})
 
 
 def _may_differ(key: str, before: Any, after: Any) -> bool:

@@ -38,6 +38,7 @@ from gym_ray.models.connect import ListEndpoints, connect_model
 from gym_ray.models.sampling import effective_params
 from gym_ray.models.turnstile import Turnstile
 from gym_ray.resources.connect import connect
+from gym_ray.resources.judge import Judges
 from gym_ray.types.errors import FailureKind, Stage, describe
 from gym_ray.types.outcome import Failure, Outcome
 from gym_ray.types.rollout import Rollout
@@ -50,14 +51,16 @@ NO_DEATHS = Deaths(0, 0)
 class WorkerSetup:
     """What a worker needs, picklable. ``pools``: actor pools by environment (absent: inline).
 
-    ``endpoints``: lists our own deployment's replicas; None for a remote endpoint. ``board``: the driver's
-    board actor. ``dead_segments``: journal segments whose writers are known to be gone.
+    ``endpoints``: lists our own deployment's replicas; None for a remote endpoint. ``judges``: for inline
+    environments. ``board``: the driver's board actor. ``dead_segments``: journal segments whose writers are
+    known to be gone.
     """
 
     run: str
     config: RunConfig
     pools: dict[str, Any] = field(default_factory=dict)
     endpoints: ListEndpoints | None = None
+    judges: Judges | None = None
     board: Any = None
     dead_segments: frozenset[str] = frozenset()
 
@@ -132,7 +135,7 @@ class AgentWorker:
 
     async def _make_maker(self, name: str) -> RolloutMaker:
         config = self._setup.config
-        resources = connect(name, config.envs[name], self._setup.pools.get(name))
+        resources = connect(name, config.envs[name], self._setup.pools.get(name), self._setup.judges)
         agent = make_agent(config.agent, gymnasium=resources.gymnasium)
         kind = type(agent).__name__
         return RolloutMaker(agent, kind, config.agent, self._model, resources, config.collect.max_attempts)

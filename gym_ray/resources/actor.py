@@ -22,6 +22,7 @@ import ray
 
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.host import Host
+from gym_ray.resources.judge import Judges
 from gym_ray.resources.load import ServerCode
 from gym_ray.resources.mailbox import Answer, Mailbox
 from gym_ray.resources.rows import load_row
@@ -56,7 +57,7 @@ class Facts:
 class ResourcesActor:
     """The actor class (see the module)."""
 
-    def __init__(self, name: str, config: EnvironmentConfig, code: ServerCode) -> None:
+    def __init__(self, name: str, config: EnvironmentConfig, code: ServerCode, judges: Judges | None = None) -> None:
         self._incarnation = uuid.uuid4().hex
         self._boxes: dict[str, Mailbox] = {}
         self._load_row = lru_cache(maxsize=512)(load_row)
@@ -64,7 +65,7 @@ class ResourcesActor:
         self._host: Host | None = None
         self._error = ""
         try:
-            self._host = Host(name, config.model_copy(update={"server": code.install()}))
+            self._host = Host(name, config.model_copy(update={"server": code.install()}), judges)
         except UserError as error:
             self._error = str(error)
 
@@ -83,7 +84,7 @@ class ResourcesActor:
             server.cpu_bound,
             host.seed_timeout_s,
             host.tool_timeout_s,
-            host.verify_timeout_s,
+            host.verify_timeout_s + host.review_timeout_s,
         )
 
     async def exchange(self, letter: bytes) -> bytes:
@@ -137,8 +138,10 @@ class Pool:
             ray.kill(actor)
 
 
-def start_pool(name: str, config: EnvironmentConfig, timeout_s: float = 300.0) -> Pool:
+def start_pool(name: str, config: EnvironmentConfig, judges: Judges | None = None, timeout_s: float = 300.0) -> Pool:
     """Start ``config.num_actors`` actors, spread over the nodes, and wait until all can serve.
+
+    ``judges``: those of the run, for classes that ask one.
 
     Raises:
         UserError: the class cannot be loaded or made, or the cluster cannot place the actors.
@@ -156,7 +159,7 @@ def start_pool(name: str, config: EnvironmentConfig, timeout_s: float = 300.0) -
         options["label_selector"] = config.labels
     code = ServerCode.read(config.server)
     remote = ray.remote(ResourcesActor).options(**options)
-    actors = [remote.remote(name, config, code) for _ in range(config.num_actors)]
+    actors = [remote.remote(name, config, code, judges) for _ in range(config.num_actors)]
     try:
         return Pool(name, config, actors, _facts(name, config, actors, timeout_s))
     except BaseException:

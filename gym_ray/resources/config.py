@@ -18,6 +18,8 @@ class EnvironmentConfig(Settings):
     """Keyword arguments of the class."""
     tasks: str | list[str] | None = None
     """Task files of this environment. None: those of `tasks.path`, else the environment's own examples."""
+    judge: str = "default"
+    """Which of the run's judges judges here, for classes that ask one: a name under `judges`, or `policy`."""
     aliases: list[str] = Field(default_factory=list)
     """Other names under which rows may ask for it (`agent_ref.name`, `task_source`)."""
     placement: Literal["auto", "inline", "actor"] = "auto"
@@ -44,3 +46,5 @@ class EnvironmentConfig(Settings):
     """Overrides the class's deadline per tool call or step, in seconds."""
     verify_timeout_s: float | None = None
     """Overrides the class's deadline for `verify`, in seconds."""
+    review_timeout_s: float | None = None
+    """Overrides the class's deadline for `review`, in seconds."""

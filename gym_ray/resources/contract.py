@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from jsonschema import Draft202012Validator, SchemaError
 from pydantic import ValidationError
 
 from gym_ray.resources.config import EnvironmentConfig
-from gym_ray.resources.golden import Golden, Replay, load_golden
+from gym_ray.resources.golden import Golden, Replay, ScriptedJudges, load_golden, scripted
 from gym_ray.resources.gymnasium import GymnasiumServer
 from gym_ray.resources.host import Host
 from gym_ray.resources.loop_watch import LoopWatch
@@ -51,7 +52,7 @@ async def check(
 ) -> list[CheckResult]:
     """Check the class at the path ``server``, made with ``options``. Never raises for what the class does."""
     try:
-        host = Host("contract", EnvironmentConfig(server=server, options=options or {}))
+        host = Host("contract", EnvironmentConfig(server=server, options=options or {}), ScriptedJudges())
     except UserError as error:
         return [CheckResult("load", False, str(error))]
     host.start()
@@ -218,14 +219,18 @@ class Contract:
         for replay in replays:
             groups.setdefault(id(replay.row), []).append(replay)
         for group in groups.values():
+            replies = deque(reply for one in group for reply in one.unasked)
             try:
-                rewards = await self._host.verify_group(group[0].row, [one.trajectory for one in group])
+                with scripted(replies):
+                    rewards = await self._host.verify_group(group[0].row, [one.trajectory for one in group])
             except MaskRollout as mask:
                 for replay in group:
                     replay.verdict = mask
             else:
                 for replay, reward in zip(group, rewards, strict=True):
                     replay.verdict = reward
+            for replay in group:
+                replay.unasked = replies
 
 
 _END = object()
@@ -257,6 +262,8 @@ def _said(replay: Replay) -> str:
 
 def _wrongs(replay: Replay) -> list[str]:
     golden, verdict = replay.golden, replay.verdict
+    if replay.unasked:
+        return [f"the judge was not asked for the last {len(replay.unasked)} of its replies"]
     wanted = f"masked ({golden.expected_mask})" if golden.expected_mask else f"reward {golden.expected_reward:g}"
     if not isinstance(verdict, Reward):
         right = isinstance(verdict, MaskRollout) and verdict.kind == golden.expected_mask

@@ -5,12 +5,19 @@ did: ``items`` (output items), or for a gymnasium-style environment ``turns`` (a
 step). What must come out: ``expected_reward`` (within ``tolerance``), or ``expected_mask``, a failure kind.
 With ``tool_calls_executed`` the ``function_call`` items really run against the session, and what they answer
 is inserted after them. ``note`` says what the case shows.
+
+Where the environment asks a judge, ``judge`` is what that says: one text per question, in the order in which the
+questions are asked, null for a call that fails. All of them must be asked for. The scripts of a group's lines are
+one script, in the lines' order.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +25,11 @@ import orjson
 from pydantic import Field, ValidationError, model_validator
 
 from gym_ray.resources.host import Host
+from gym_ray.resources.judge import JudgeReply
 from gym_ray.resources.protocol import ResourcesSession
 from gym_ray.resources.toolbox import error_text
-from gym_ray.types.errors import MaskRollout, UserError
-from gym_ray.types.items import Item, function_call_output, input_items, user_message
+from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage, UserError
+from gym_ray.types.items import Item, assistant_message, function_call_output, input_items, user_message
 from gym_ray.types.outcome import Reward
 from gym_ray.types.settings import Settings
 from gym_ray.types.trajectory import FinishReason, Trajectory, Turn, Usage
@@ -41,6 +49,8 @@ class Golden(Settings):
     """The same, one list per step."""
     tool_calls_executed: bool = False
     """Run the function calls against the session."""
+    judge: list[str | None] = Field(default_factory=list)
+    """What the judge answers, in order; null: the call fails."""
     expected_reward: float | None = None
     """The reward it must get."""
     expected_mask: str | None = None
@@ -98,11 +108,48 @@ def load_golden(path: str | Path) -> list[Golden]:
     return found
 
 
+_script: ContextVar[deque[str | None] | None] = ContextVar("judge_script", default=None)
+
+
+@contextmanager
+def scripted(replies: deque[str | None]) -> Iterator[None]:
+    """Judges of :class:`ScriptedJudges` asked within say ``replies``, which are taken out as they are said."""
+    token = _script.set(replies)
+    try:
+        yield
+    finally:
+        _script.reset(token)
+
+
+class ScriptedJudges:
+    """Judges by any name (``Judges``), each of which says what :func:`scripted` has for it."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def open(self, name: str) -> ScriptedJudges:
+        """See ``Judges``."""
+        return self
+
+    async def respond(self, items: list[Item], params: Mapping[str, Any]) -> JudgeReply:
+        """See ``JudgeModel``."""
+        replies = _script.get()
+        if not replies:
+            raise RolloutError(FailureKind.JUDGE_FAILED, Stage.MODEL, "the golden line's `judge` has nothing to say")
+        said = replies.popleft()
+        if said is None:
+            raise RolloutError(FailureKind.TRANSPORT_UNREACHABLE, Stage.MODEL, "the golden line says so")
+        return JudgeReply([assistant_message(said)])
+
+    async def close(self) -> None:
+        """See ``JudgeModel``."""
+
+
 class Replay:
     """A golden trajectory on its way through a session, one operation at a time.
 
     ``measure(label, awaitable)`` awaits each operation. ``verdict``: the Reward or the mask it came to; None
-    until then, and for an environment that only grades groups.
+    until then, and for an environment that only grades groups. ``unasked``: what its judge still has to say.
     """
 
     def __init__(
@@ -111,6 +158,7 @@ class Replay:
         self.golden, self.row = golden, row
         self.trajectory = Trajectory(input_items(row["responses_create_params"]))
         self.verdict: Reward | MaskRollout | None = None
+        self.unasked = deque(golden.judge)
         self._host, self._measure = host, measure
 
     async def operations(self) -> AsyncGenerator[None, None]:
@@ -137,7 +185,8 @@ class Replay:
 
     async def _verify(self, session: ResourcesSession) -> None:
         try:
-            self.verdict = await self._measure("verify", session.verify(self.trajectory))
+            with scripted(self.unasked):
+                self.verdict = await self._measure("verify", session.verify(self.trajectory))
         except MaskRollout as mask:
             self.verdict = mask
 

@@ -3,13 +3,13 @@
 A :class:`Host` is a ``Resources``. Whatever the author's code does becomes one of the typed outcomes below,
 and nothing it does delays another session, unless it blocks the event loop:
 
-====================  ==============================================================
-``seed``, ``reset``   ``seed_error``; a deadline is not terminal
-a tool                text for the model (``toolbox``)
-``step``              ``step_error``; a deadline is not terminal
-``verify``            a Reward, or ``MaskRollout`` (``verdict``, ``verify_pool``)
-``close``             logged
-====================  ==============================================================
+======================  ==============================================================
+``seed``, ``reset``     ``seed_error``; a deadline is not terminal
+a tool                  text for the model (``toolbox``)
+``step``                ``step_error``; a deadline is not terminal
+``verify``, ``review``  a Reward, or ``MaskRollout`` (``verdict``, ``verify_pool``)
+``close``               logged
+======================  ==============================================================
 
 A ``RolloutError`` that the author raises passes through everywhere. A host lives on one event loop.
 """
@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.deadline import DeadlineExceeded, within
 from gym_ray.resources.gymnasium import GymnasiumServer, StepResult
+from gym_ray.resources.judge import Judge, Judges, JudgeUsage, judge_names, metered
 from gym_ray.resources.load import make_server
 from gym_ray.resources.rows import ParsedRow, RowCache
 from gym_ray.resources.server import Session
@@ -39,18 +40,20 @@ from gym_ray.types.validation import explain
 
 
 class Host:
-    """Serves ``config.server``. Made anywhere; used on one event loop only.
+    """Serves ``config.server``, which may ask ``judges``. Made anywhere; used on one event loop only.
 
     Raises:
-        UserError: the class cannot be loaded or made.
+        UserError: the class cannot be loaded or made, or a judge that it asks is missing.
     """
 
-    def __init__(self, name: str, config: EnvironmentConfig) -> None:
+    def __init__(self, name: str, config: EnvironmentConfig, judges: Judges | None = None) -> None:
         server = make_server(config)
         self.name, self.server = name, server
         self.seed_timeout_s = _first(config.seed_timeout_s, server.seed_timeout_s)
         self.tool_timeout_s = _first(config.tool_timeout_s, server.tool_timeout_s)
         self.verify_timeout_s = _first(config.verify_timeout_s, server.verify_timeout_s)
+        self.review_timeout_s = _first(config.review_timeout_s, server.review_timeout_s) if server.reviews() else 0.0
+        self._judges, self._judge_names = judges, judge_names(name, server.judge_roles, config.judge, judges)
         self.toolbox = Toolbox(server, self.tool_timeout_s)
         self.tools = self.toolbox.definitions if server.expose_tools else []
         self.gymnasium = isinstance(server, GymnasiumServer)
@@ -61,9 +64,12 @@ class Host:
         self._started = False
 
     def start(self) -> None:
-        """Warm up: start the verify workers. Call it on the event loop; :meth:`seed` does so too."""
+        """Warm up: start the verify workers, open the judges. Call it on the event loop; :meth:`seed` does so too."""
         if not self._started:
             self._started = True
+            if self._judges is not None:
+                opened = {name: Judge(name, self._judges.open(name)) for name in set(self._judge_names.values())}
+                self.server.judges = {role: opened[name] for role, name in self._judge_names.items()}
             if self._pool is not None:
                 self._pool.start()
 
@@ -81,7 +87,7 @@ class Host:
         except BaseException:
             self.sessions.give_up()
             raise
-        session = HostSession(self, row, state, observation)
+        session = HostSession(self, row, state, observation, JudgeUsage() if self._judge_names else None)
         self.sessions.add(session)
         return session
 
@@ -105,6 +111,15 @@ class Host:
 
     async def verify(self, session: HostSession, trajectory: Trajectory) -> Reward:
         """The verdict on ``session``."""
+        reward = await self._verdict(session, trajectory)
+        if self.review_timeout_s:
+            work = self.server.review(session.row.task, trajectory, session.state, reward)
+            reward = reward_of(await judged(work, self.review_timeout_s))
+        if session.judged is not None:
+            reward.extra.setdefault("judge_usage", session.judged.record())
+        return reward
+
+    async def _verdict(self, session: HostSession, trajectory: Trajectory) -> Reward:
         if self._pool is not None:
             packed = pack(trajectory, tokens=self.server.needs_tokens)
             reward: Reward = await self._pool.run((session.row.raw, packed, session.state))
@@ -120,12 +135,20 @@ class Host:
             packed = [pack(trajectory, tokens=self.server.needs_tokens) for trajectory in trajectories]
             rewards: list[Reward] = await self._pool.run((row.raw, packed, None))
             return rewards
-        work = self.server.verify_group(row.task, trajectories)
-        return rewards_of(await judged(work, self.verify_timeout_s), len(trajectories))
+        usage = JudgeUsage()
+        with metered(usage):
+            work = self.server.verify_group(row.task, trajectories)
+            rewards = rewards_of(await judged(work, self.verify_timeout_s), len(trajectories))
+        if self._judge_names:
+            for reward in rewards:
+                reward.extra.setdefault("judge_usage", usage.record(len(rewards)))
+        return rewards
 
     async def aclose(self) -> None:
         """Close every session and end the verify workers."""
         await self.sessions.aclose()
+        for judge in set(self.server.judges.values()):
+            await judge.close()
         if self._pool is not None:
             await self._pool.close()
 

@@ -20,7 +20,7 @@ from gym_ray.resources.gymnasium import GymnasiumServer
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import UserError, describe
 
-_HOOKS = ("seed", "verify", "verify_group", "close", "reset", "step")
+_HOOKS = ("seed", "verify", "review", "verify_group", "close", "reset", "step")
 
 
 def load_server(path: str) -> type[ResourcesServer]:
@@ -171,6 +171,9 @@ def _check_complete(path: str, found: type[ResourcesServer]) -> None:
         needed, complete = "verify", found.verify is not ResourcesServer.verify or found.scores_groups()
     if not complete:
         raise UserError(f"environment `{path}`: {found.__name__} must define `async def {needed}`")
+    if found.cpu_bound and found.judge_roles and (found.scores_groups() or not found.reviews()):
+        reason = "asks judges and is cpu_bound: its verifier runs in a process without them; ask in `async def review`"
+        raise UserError(f"environment `{path}`: {found.__name__} {reason}")
     try:
         tools = found.tools()
     except Exception as error:

@@ -7,14 +7,19 @@ never on ``self``.
 
 What raises where: an exception in a tool is answered to the model as an error and keeps the session; one in
 ``verify`` masks the rollout with the exception's last line; one in ``seed`` fails the rollout.
+
+A class that asks models for their judgement names the roles they play (``judge_roles``) and asks
+:attr:`ResourcesServer.judge` (module ``judge``).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
+from gym_ray.resources.judge import Judge
 from gym_ray.resources.schema import ToolSpec, tool_spec
 from gym_ray.types.outcome import Reward
 from gym_ray.types.task import TaskRow
@@ -46,7 +51,9 @@ class ResourcesServer:
     - ``pure``: no I/O, no state beyond the session and microseconds per call; such an environment is
       placed inside the agent's own process by default.
     - ``needs_tokens``: ``verify`` reads ``trajectory.turns[i].tokens`` (otherwise they are not sent).
-    - ``tool_timeout_s``, ``verify_timeout_s``, ``seed_timeout_s``: deadlines in seconds.
+    - ``judge_roles``: the judges it asks, ``("judge",)`` for one. Give ``verify`` the time that takes. A
+      ``cpu_bound`` verify can ask none: :meth:`review` does, in the host's process.
+    - ``tool_timeout_s``, ``verify_timeout_s``, ``review_timeout_s``, ``seed_timeout_s``: deadlines in seconds.
     - ``expose_tools``: add this class's tools to each request. Set False when rows list their tools.
     """
 
@@ -55,9 +62,13 @@ class ResourcesServer:
     pure: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
     expose_tools: ClassVar[bool] = True
+    judge_roles: ClassVar[tuple[str, ...]] = ()
     seed_timeout_s: ClassVar[float] = 60.0
     tool_timeout_s: ClassVar[float] = 60.0
     verify_timeout_s: ClassVar[float] = 60.0
+    review_timeout_s: ClassVar[float] = 1800.0
+    judges: Mapping[str, Judge] = MappingProxyType({})
+    """By role. Set by the host before the first session; empty in a ``cpu_bound`` verifier's process."""
 
     def __init__(self, **options: Any) -> None:
         """``options``: the environment's own settings from its configuration (``envs.NAME.options``).
@@ -75,12 +86,34 @@ class ResourcesServer:
         """Grade a finished rollout. Raise ``MaskRollout`` when it cannot be judged."""
         raise TypeError(f"{type(self).__name__} must define `async def verify(self, task, trajectory, session)`")
 
+    async def review(self, task: Any, trajectory: Trajectory, session: Session, reward: Reward) -> Reward | float:
+        """A second opinion on what ``verify`` said, always in the host's process. The default agrees."""
+        return reward
+
     async def verify_group(self, task: Any, trajectories: Sequence[Trajectory]) -> list[Reward | float]:
         """Grade all rollouts of one task together (pairwise, relative). Defining it replaces ``verify``."""
         raise TypeError(f"{type(self).__name__} has no group verifier")
 
     async def close(self, session: Session) -> None:
         """Release what the session holds. Called once per seeded session, also after failures."""
+
+    @property
+    def judge(self) -> Judge:
+        """The only judge, or the one in the role ``judge``.
+
+        Raises:
+            TypeError: the class names no such role, or a ``cpu_bound`` verify asks.
+        """
+        judges = self.judges
+        found = judges.get("judge") or (next(iter(judges.values())) if len(judges) == 1 else None)
+        if found is None:
+            raise TypeError('no judge here: say `judge_roles = ("judge",)`; where `cpu_bound`, ask in `review`')
+        return found
+
+    @classmethod
+    def reviews(cls) -> bool:
+        """True when the class defines :meth:`review`."""
+        return cls.review is not ResourcesServer.review
 
     @classmethod
     def scores_groups(cls) -> bool:

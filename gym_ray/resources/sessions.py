@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gym_ray.resources.deadline import within
 from gym_ray.resources.gymnasium import StepResult
+from gym_ray.resources.judge import JudgeUsage, metered
 from gym_ray.resources.rows import ParsedRow
 from gym_ray.resources.server import ResourcesServer, Session
 from gym_ray.types.errors import FailureKind, RolloutError, Stage, describe
@@ -29,12 +30,18 @@ log = logging.getLogger(__name__)
 
 
 class HostSession:
-    """One rollout's session in this process (a ``ResourcesSession``). ``state``: what ``seed`` returned."""
+    """One rollout's session in this process (a ``ResourcesSession``).
 
-    __slots__ = ("_host", "busy", "ended", "observation", "row", "state", "used")
+    ``state``: what ``seed`` returned. ``judged``: what its judges cost since, None where there are none.
+    """
 
-    def __init__(self, host: Host, row: ParsedRow, state: Session, observation: str | None) -> None:
+    __slots__ = ("_host", "busy", "ended", "judged", "observation", "row", "state", "used")
+
+    def __init__(
+        self, host: Host, row: ParsedRow, state: Session, observation: str | None, judged: JudgeUsage | None = None
+    ) -> None:
         self._host, self.row, self.state, self.observation = host, row, state, observation
+        self.judged = judged
         self.ended: FailureKind | None = None
         self.busy = 0
         self.used = time.monotonic()
@@ -67,7 +74,11 @@ class HostSession:
             raise RolloutError(self.ended, stage, reason)
         self.busy += 1
         try:
-            yield
+            if self.judged is None:
+                yield
+            else:
+                with metered(self.judged):
+                    yield
         finally:
             self.busy -= 1
             self.used = time.monotonic()
