@@ -1,0 +1,3 @@
+"""Blackjack: hit or stand until the hand ends."""
+
+from gym_ray.environments.blackjack.server import Blackjack as Blackjack
