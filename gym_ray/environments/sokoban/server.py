@@ -57,7 +57,8 @@ class Sokoban(GymnasiumServer):
         if task.level is not None:
             board = Board.read(task.level)
         else:
-            board = make_board(random.Random(task.seed), *task.dim_room, task.num_boxes)
+            height, width = task.dim_room
+            board = make_board(random.Random(task.seed), height, width, task.num_boxes)
         return {"board": board, "moves": 0, "info": {"success": False}}
 
     async def reset(self, task: Any, session: Session) -> str:
