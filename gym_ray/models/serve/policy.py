@@ -7,12 +7,16 @@ in front of it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from gym_ray.models.chat import chat_params, extra_fields
 from gym_ray.models.config import ModelConfig
-from gym_ray.models.serve.engine import Engine, Generation, Turn
+from gym_ray.models.serve.certain import Detokenizer
+from gym_ray.models.serve.engine import Engine, Generation, Piece, Turn
 from gym_ray.models.serve.parse import OutputParser
 from gym_ray.models.serve.render import Renderer
 from gym_ray.models.serve.sampling import rejected, sampling_fields
@@ -21,6 +25,18 @@ from gym_ray.types.items import Item
 from gym_ray.types.trajectory import FinishReason
 
 Reply = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A turn made ready for the engine. ``body``: in Chat Completions form. ``room``: tokens that fit the window."""
+
+    request_id: str
+    body: dict[str, Any]
+    prompt: list[int]
+    kept: int
+    room: int
+    sampling: dict[str, Any]
 
 
 class Policy:
@@ -47,32 +63,53 @@ class Policy:
 
     async def respond(self, turn: Turn) -> Reply:
         """Answer one turn; see :class:`~gym_ray.models.serve.engine.Responder`."""
+        call = self._call(turn)
+        if call.room < 1:
+            return _window_full(len(call.prompt))
+        try:
+            generation = await self._engine.generate(call.prompt, call.sampling, call.request_id)
+        except ValueError as error:
+            raise rejected(describe(error)) from error
+        return self._reply(call, generation)
+
+    async def stream(self, turn: Turn) -> AsyncGenerator[Piece, None]:
+        """Answer one turn piece by piece; the last one is the reply of :meth:`respond`."""
+        call = self._call(turn)
+        if call.room < 1:
+            yield Piece(reply=_window_full(len(call.prompt)))
+            return
+        stop = call.sampling.get("stop") or []
+        certain = self._parser.certain(call.body, [stop] if isinstance(stop, str) else stop)
+        text, prompt, whole = Detokenizer(self._engine.tokenizer), call.prompt, Generation([], [], stopped=False)
+        try:
+            async with aclosing(self._engine.stream(call.prompt, call.sampling, call.request_id)) as parts:
+                async for part in parts:
+                    said = certain.feed(text.feed(part.ids))
+                    yield Piece(said, part.ids, part.logprobs, part.top, None if whole.ids else prompt)
+                    whole.extend(part)
+        except ValueError as error:
+            raise rejected(describe(error)) from error
+        yield Piece(reply=self._reply(call, whole))
+
+    def _call(self, turn: Turn) -> _Call:
         try:
             body = {**chat_params(turn["params"]), **extra_fields(turn["params"], {})}
             prompt, kept = self._renderer.prompt(turn["items"], body, turn.get("prefix"), turn.get("covered", 0))
             room = self._engine.max_len - len(prompt)
-            if room < 1:
-                return _window_full(len(prompt))
-            sampling = sampling_fields(body, room) | self._forced(body)
+            sampling = self._parser.enforced(body, sampling_fields(body, room))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise rejected(f"malformed request: {describe(error)}") from error
-        try:
-            generation = await self._engine.generate(prompt, sampling, f"{turn.get('session')}#{next(self._number)}")
-        except ValueError as error:
-            raise rejected(describe(error)) from error
-        _check(generation)
-        return self._reply(body, prompt, kept, sampling["max_tokens"] == room, generation)
+        return _Call(f"{turn.get('session')}#{next(self._number)}", body, prompt, kept, room, sampling)
 
     def token_texts(self, ids: list[int]) -> list[str]:
         """The text of each id by itself."""
         return [self._engine.tokenizer.decode([token]) for token in ids]
 
-    def _forced(self, body: dict[str, Any]) -> dict[str, Any]:
-        constraint = self._parser.constraint(body)
-        return {"structured_outputs": constraint} if constraint else {}
-
-    def _reply(self, body: dict[str, Any], prompt: list[int], kept: int, filled: bool, generation: Generation) -> Reply:
-        items = self._parser.items(generation, body)
+    def _reply(self, call: _Call, generation: Generation) -> Reply:
+        _check(generation)
+        items = self._parser.items(generation, call.body)
+        prompt, kept, filled = call.prompt, call.kept, call.sampling["max_tokens"] == call.room
+        top = {"top": generation.top} if generation.top else {}
         return {
             "items": items,
             "finish_reason": _finish_reason(items, filled, generation),
@@ -88,6 +125,7 @@ class Policy:
                 "sampled": generation.ids,
                 "logprobs": generation.logprobs,
                 "version": generation.version,
+                **top,
             },
         }
 

@@ -9,7 +9,8 @@ the like), unless ``engine_args.logprobs_mode`` says otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from gym_ray.models.config import ModelConfig
@@ -50,7 +51,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._tokens_prompt, self._sampling_params = TokensPrompt, SamplingParams
-        self._structured_outputs, self._final_only = StructuredOutputsParams, RequestOutputKind.FINAL_ONLY
+        self._structured_outputs, self._output_kind = StructuredOutputsParams, RequestOutputKind
         # Before vLLM had an error class for bad requests it raised ValueError.
         self._client_error = getattr(exceptions, "VLLMClientError", ValueError)
         serve = self._config.serve
@@ -65,20 +66,38 @@ class VllmEngine:
 
     async def generate(self, prompt: list[int], sampling: dict[str, Any], request_id: str) -> Generation:
         """Sample once; see :class:`~gym_ray.models.serve.engine.Engine`."""
+        params = self._params(sampling, self._output_kind.FINAL_ONLY)
+        outputs = [output async for output in self._outputs(prompt, params, request_id)]
+        return outputs[-1]
+
+    async def stream(
+        self, prompt: list[int], sampling: dict[str, Any], request_id: str
+    ) -> AsyncGenerator[Generation, None]:
+        """Sample once, telling as it goes; see :class:`~gym_ray.models.serve.engine.Engine`."""
+        params = self._params(sampling, self._output_kind.DELTA)
+        async with aclosing(self._outputs(prompt, params, request_id)) as outputs:
+            async for output in outputs:
+                yield output
+
+    async def _outputs(self, prompt: list[int], params: Any, request_id: str) -> AsyncGenerator[Generation, None]:
         request = self._tokens_prompt(prompt_token_ids=prompt)
         try:
-            outputs = [output async for output in self._llm.generate(request, self._params(sampling), request_id)]
+            async with aclosing(self._llm.generate(request, params, request_id)) as outputs:
+                async for output in outputs:
+                    yield self._generation(output, params.logprobs)
         except self._client_error as error:
             raise ValueError(str(error)) from error
-        final = outputs[-1]
-        output = final.outputs[0]
+
+    def _generation(self, whole: Any, top: int) -> Generation:
+        output = whole.outputs[0]
         return Generation(
             ids=list(output.token_ids),
             logprobs=[at[token].logprob for at, token in zip(output.logprobs, output.token_ids, strict=True)],
             stopped=output.finish_reason == "stop",
-            cached=final.num_cached_tokens or 0,
+            cached=whole.num_cached_tokens or 0,
             stop_text=output.stop_reason if isinstance(output.stop_reason, str) else None,
             version=self.version,
+            top=[_most_likely(at, top) for at in output.logprobs] if top else None,
         )
 
     async def health(self) -> None:
@@ -89,15 +108,21 @@ class VllmEngine:
         """End the engine's processes."""
         await asyncio.to_thread(self._llm.shutdown)
 
-    def _params(self, sampling: dict[str, Any]) -> Any:
-        fields = dict(sampling)
+    def _params(self, sampling: dict[str, Any], output_kind: Any) -> Any:
+        fields = {"logprobs": 0, **sampling}
         constraint = fields.pop("structured_outputs", None)
         if constraint:
-            fields["structured_outputs"] = self._structured_outputs(**constraint)
+            try:
+                fields["structured_outputs"] = self._structured_outputs(**constraint)
+            except TypeError as error:
+                raise ValueError(f"structured_outputs: {error}") from None
         # Stop strings are found in the engine's own text; without them no text is needed there.
-        return self._sampling_params(
-            **fields, logprobs=0, detokenize=bool(fields.get("stop")), output_kind=self._final_only
-        )
+        return self._sampling_params(**fields, detokenize=bool(fields.get("stop")), output_kind=output_kind)
+
+
+def _most_likely(at: dict[int, Any], many: int) -> dict[int, float]:
+    """The ``many`` most likely tokens of one place; the sampled one need not be among them."""
+    return {token: one.logprob for token, one in at.items() if one.rank <= many}
 
 
 def _stop_ids(tokenizer: Any, model_config: Any) -> list[int]:

@@ -53,6 +53,7 @@ class FakeEngine:
         self.tokenizer, self.max_len, self.said, self._logprob = tokenizer(), max_len, list(said), logprob
         self.stop_ids = [self.tokenizer.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")]
         self.seen: list[list[int]] = []
+        self.part = 1
         self.sampling: list[dict[str, Any]] = []
         self.hanging, self.aborted = asyncio.Event(), asyncio.Event()
 
@@ -64,6 +65,14 @@ class FakeEngine:
 
     async def stop(self) -> None:
         """Nothing to stop."""
+
+    async def stream(self, prompt: list[int], sampling: dict[str, Any], request_id: str) -> Any:
+        """What ``generate`` gives, ``part`` ids at a time."""
+        whole = await self.generate(prompt, sampling, request_id)
+        for start in range(0, len(whole.ids), self.part):
+            end = start + self.part
+            stopped = whole.stopped and end >= len(whole.ids)
+            yield Generation(whole.ids[start:end], whole.logprobs[start:end], stopped)
 
     async def generate(self, prompt: list[int], sampling: dict[str, Any], request_id: str) -> Generation:
         self.seen.append(prompt)

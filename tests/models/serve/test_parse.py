@@ -91,10 +91,31 @@ def test_a_required_call_constrains_the_engine_or_is_refused(tokens: Any) -> Non
     from gym_ray.models.serve.parse import OutputParser
 
     body = {"tools": [TAKE], "tool_choice": "required"}
-    constraint = OutputParser(tokens, [2], ServeConfig(tool_parser="hermes")).constraint(body)
-    assert "take" in constraint["structural_tag"]
+    sampling = OutputParser(tokens, [2], ServeConfig(tool_parser="hermes")).enforced(body, {"seed": 1})
+    assert "take" in sampling["structured_outputs"]["structural_tag"]
+    assert sampling["seed"] == 1
     with pytest.raises(RolloutError, match="required"):
-        OutputParser(tokens, [2], ServeConfig()).constraint(body)
+        OutputParser(tokens, [2], ServeConfig()).enforced(body, {})
+
+
+def test_an_only_call_ends_the_generation_with_its_mark(tokens: Any) -> None:
+    from gym_ray.models.serve.parse import OutputParser
+
+    body = {"tools": [TAKE], "parallel_tool_calls": False}
+    parser = OutputParser(tokens, [2], ServeConfig(tool_parser="hermes"))
+    mark = tokens.convert_tokens_to_ids("</tool_call>")
+    assert parser.enforced(body, {"stop_token_ids": [5]}) == {"stop_token_ids": [5, mark]}
+    ids = [*bytewise(tokens, CALL.removesuffix("</tool_call>")), mark]
+    assert shape(parser.items(Generation(ids, [], stopped=True), body)) == [
+        ("function_call", "{'item': 'cup', 'n': 2}")
+    ]
+    assert parser.enforced({"parallel_tool_calls": False}, {}) == {}
+
+
+def test_a_parser_that_fails_leaves_text(tokens: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "falls.py"
+    plugin.write_text(PLUGIN.replace("shout", "falls").replace("name = request", "raise KeyError(0)  #"))
+    assert shape(read(tokens, "so", tool_parser="falls", parser_plugins=[str(plugin)])) == [("message", "so")]
 
 
 def test_plugin_files_register_parsers(tokens: Any, tmp_path: Path) -> None:
