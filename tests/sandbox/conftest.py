@@ -1,0 +1,79 @@
+"""A pool of sandboxes behind the best wall of this machine, and a census of what is left on it afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from gym_ray.sandbox import Command, Limits, Result, SandboxConfig, SandboxPool
+from gym_ray.types.errors import UserError
+
+MARK = "GYM_RAY_TEST_MARK"
+QUICK = Limits(wall_s=8.0, cpu_s=4.0, memory_bytes=256 << 20, processes=32, output_bytes=1 << 16)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[SandboxPool]:
+    try:
+        one = SandboxPool(SandboxConfig(max_running=4, warm=0))
+    except UserError as error:
+        pytest.skip(str(error))
+    yield one
+    await one.aclose()
+
+
+@pytest.fixture
+def run(pool: SandboxPool) -> Callable[..., object]:
+    """Runs a program in a sandbox of its own; its variables carry a mark by which its processes can be found."""
+
+    async def go(python: str, limits: Limits = QUICK, **more: object) -> Result:
+        async with pool.sandbox() as sandbox:
+            return await sandbox.run(Command(python=python, env={MARK: str(os.getpid())}, **more), limits)
+
+    return go
+
+
+def descendants(root: int) -> set[int]:
+    """Process ids below ``root``."""
+    parents = {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    family, grown = {root}, True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in family} - family
+        family |= more
+        grown = bool(more)
+    return family - {root}
+
+
+def settled(seconds: float = 10.0) -> set[int]:
+    """What is left below this process once sandboxes had time to end: the launcher alone has no children."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = {pid for pid in descendants(os.getpid()) if "launcher" not in _command(pid) or _parent_is_launcher(pid)}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def _parent_is_launcher(pid: int) -> bool:
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return False
+    return "launcher" in _command(parent)
