@@ -13,12 +13,14 @@ from gym_ray.environments import catalog
 from gym_ray.environments.generate import Difficulty, distinct_rows, prompt_params
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import UserError
-from gym_ray.types.items import Item, assistant_message
+from gym_ray.types.items import Item, assistant_message, function_call
 from tests.environments.support import grade
 from tests.environments.test_golden import SERVERS
 
 LEVELS = [(name, level) for name in SERVERS for level in Difficulty]
 COUNT = 200
+BEST = {"multi_reward": 3.0}
+"""The best reward where it is not 1.0."""
 
 
 def prompt(row: dict[str, Any]) -> str:
@@ -34,7 +36,7 @@ async def test_the_expert_gets_the_reward(name: str, level: Difficulty) -> None:
     server = SERVERS[name]()
     for row in catalog.generator(name)(COUNT, 5, level):
         reward = await grade(server, row, played(row))
-        assert reward.value == 1.0, (row, reward.extra)
+        assert reward.value == BEST.get(name, 1.0), (row, reward.extra)
 
 
 def spoiled(name: str, row: dict[str, Any]) -> list[list[Item]]:
@@ -48,6 +50,11 @@ def spoiled(name: str, row: dict[str, Any]) -> list[list[Item]]:
         return [[assistant_message(f"\\boxed{{{answer}}}")] for answer in answers]
     if name == "structured_outputs":
         return [[assistant_message("{}")], [assistant_message(json.dumps({"answer": row["expected_object"]}))]]
+    if name in ("calendar", "string_match"):
+        return [[], [assistant_message("?")], [assistant_message(prompt(row).replace("Answer:", ""))]]
+    if name in ("multi_reward", "single_step_tool_use", "xlam_fc"):
+        renamed = [item | {"name": "other"} for item in played(row) if item["type"] == "function_call"]
+        return [renamed or [function_call("other", "{}", "call_0")]]
     items = played(row)
     unfinished = [item for item in items if item.get("call_id") != f"call_{len(row['expert_turns']) - 1}_0"]
     return [[assistant_message("Done.")], unfinished]
@@ -58,7 +65,7 @@ async def test_less_does_not(name: str, level: Difficulty) -> None:
     server = SERVERS[name]()
     for row in catalog.generator(name)(40, 6, level):
         for items in spoiled(name, row):
-            assert (await grade(server, row, items)).value == 0.0, (row, items)
+            assert (await grade(server, row, items)).value < BEST.get(name, 1.0), (row, items)
 
 
 async def test_wrong_content_does_not() -> None:
@@ -99,7 +106,7 @@ def test_a_level_that_is_used_up_says_so() -> None:
 
 
 def test_unknown_names_and_levels() -> None:
-    with pytest.raises(UserError, match="there are .*math, mcqa"):
+    with pytest.raises(UserError, match=r"there are .*math, mcqa"):
         catalog.generator("maths")
     with pytest.raises(ValueError, match="impossible"):
         next(catalog.generator("mcqa")(1, 0, "impossible"))

@@ -8,19 +8,29 @@ from typing import Any
 import pytest
 
 from gym_ray.environments import catalog
+from gym_ray.environments.calendar import Calendar
 from gym_ray.environments.math import Math
 from gym_ray.environments.mcqa import Mcqa
+from gym_ray.environments.multi_reward import MultiReward
+from gym_ray.environments.single_step_tool_use import SingleStepToolUse
+from gym_ray.environments.string_match import StringMatch
 from gym_ray.environments.structured_outputs import StructuredOutputs
 from gym_ray.environments.workplace import Workplace
+from gym_ray.environments.xlam_fc import XlamFc
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import MaskRollout
 from tests.environments.support import golden, grade, rows_of
 
 SERVERS: dict[str, type[ResourcesServer]] = {
+    "calendar": Calendar,
     "math": Math,
     "mcqa": Mcqa,
+    "multi_reward": MultiReward,
+    "single_step_tool_use": SingleStepToolUse,
+    "string_match": StringMatch,
     "structured_outputs": StructuredOutputs,
     "workplace": Workplace,
+    "xlam_fc": XlamFc,
 }
 CASES = [(name, row, record) for name in SERVERS for row, record in golden(name)]
 
