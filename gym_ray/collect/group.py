@@ -62,7 +62,10 @@ async def judge(maker: RolloutMaker, task: TaskSpec, rollouts: list[Rollout]) ->
         _mask(able, Failure(FailureKind.VERIFIER_ERROR, Stage.GROUP, describe(error)))
     else:
         for rollout, reward in zip(able, rewards, strict=True):
-            maker.score(rollout, reward)
+            if isinstance(reward, MaskRollout):
+                _mask([rollout], Failure(reward.kind, Stage.GROUP, reward.reason))
+            else:
+                maker.score(rollout, reward)
     return rollouts
 
 

@@ -19,27 +19,27 @@ class SlowPattern(Exception):
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str, ignore_case: bool) -> regex.Pattern[str] | None:
+def _compiled(pattern: str, flags: int) -> regex.Pattern[str] | None:
     try:
-        return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
+        return regex.compile(pattern, flags)
     except regex.error:
         return None
 
 
 def is_valid(pattern: str) -> bool:
     """True when the pattern compiles."""
-    return _compiled(pattern, False) is not None
+    return _compiled(pattern, 0) is not None
 
 
-def last_match(pattern: str, text: str) -> str | None:
-    """The last match, ignoring case: its first non-empty group, or all of it when it has none.
+def last_match(pattern: str, text: str, flags: int = regex.IGNORECASE) -> str | None:
+    """The last match, by default ignoring case: its first non-empty group, or all of it when it has none.
 
     None when nothing matches or the pattern does not compile.
 
     Raises:
         SlowPattern: the deadline passed.
     """
-    compiled = _compiled(pattern, True)
+    compiled = _compiled(pattern, flags)
     if compiled is None:
         return None
     try:
@@ -58,7 +58,7 @@ def occurs(pattern: str, text: str) -> bool:
     Raises:
         SlowPattern: the deadline passed.
     """
-    compiled = _compiled(pattern, False)
+    compiled = _compiled(pattern, 0)
     try:
         return compiled is not None and compiled.search(text, timeout=BUDGET_S) is not None
     except TimeoutError:

@@ -20,6 +20,8 @@ from gym_ray.types.errors import FailureKind, RolloutError, Stage
 from gym_ray.types.items import Item, item_text
 
 Json = dict[str, Any]
+_AS_THEY_ARE = frozenset({"user", "principle", "response_1", "response_2"})
+"""Roles of input messages; the last three are those of NVIDIA's GenRM templates."""
 
 
 def chat_messages(items: list[Item]) -> list[Json]:
@@ -52,8 +54,8 @@ def _add_message(messages: list[Json], item: Item) -> None:
             messages[0]["content"] += f"\n\n{content}"
         else:
             messages.append({"role": role, "content": content})
-    elif role == "user":
-        messages.append({"role": "user", "content": _content(item.get("content"))})
+    elif role in _AS_THEY_ARE:
+        messages.append({"role": role, "content": _content(item.get("content"))})
     elif role == "tool":
         messages.append({"role": "tool", "tool_call_id": item["tool_call_id"], "content": item.get("content") or ""})
     else:
@@ -270,6 +272,8 @@ _PARAMS: dict[str, Callable[[Json, str, Any], None]] = {
     "tool_choice": _tool_choice,
     "top_logprobs": _top_logprobs,
 }
+TRANSLATED = frozenset(_PARAMS)
+"""Names of the fields that :func:`chat_params` translates, drops or refuses; others pass as they are."""
 
 
 def extra_fields(params: Json, configured: Json) -> Json:

@@ -14,7 +14,7 @@ from gym_ray.resources.actor import Pool
 from gym_ray.resources.link import Link, RemoteSession, Terms
 from gym_ray.resources.rows import RowCache, dump_row
 from gym_ray.resources.wire import pack
-from gym_ray.types.errors import FailureKind, RolloutError, Stage
+from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
 
@@ -53,13 +53,13 @@ class ActorResources:
         raw = self._raw(task)
         return await (await self._place(Stage.SEED)).seed(raw, rollout_id)
 
-    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
+    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward | MaskRollout]:
         """See ``Resources``."""
         packed = [pack(trajectory, tokens=self._pool.facts.needs_tokens) for trajectory in trajectories]
         for tries in itertools.count(1):
             link = await self._place(Stage.GROUP)
             try:
-                rewards: list[Reward] = await link.ask(link.epoch, "group", self._raw(task), packed)
+                rewards: list[Reward | MaskRollout] = await link.ask(link.epoch, "group", self._raw(task), packed)
                 return rewards
             except RolloutError as error:
                 if error.kind != FailureKind.SESSION_LOST or tries == GROUP_TRIES:

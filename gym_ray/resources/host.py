@@ -32,7 +32,7 @@ from gym_ray.resources.toolbox import Toolbox
 from gym_ray.resources.verdict import judged, reward_of, rewards_of
 from gym_ray.resources.verify_pool import VerifyPool
 from gym_ray.resources.wire import pack
-from gym_ray.types.errors import FailureKind, RolloutError, Stage, describe
+from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage, describe
 from gym_ray.types.items import Item
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
@@ -56,7 +56,7 @@ class Host:
         self._judges, self._judge_names = judges, judge_names(name, server.judge_roles, config.judge, judges)
         self.toolbox = Toolbox(server, self.tool_timeout_s)
         self.tools = self.toolbox.definitions if server.expose_tools else []
-        self.gymnasium = isinstance(server, GymnasiumServer)
+        self.gymnasium = isinstance(server, GymnasiumServer) and server.stepwise
         self.scores_groups = server.scores_groups()
         self.sessions = SessionTable(server, config.max_sessions, config.session_ttl_s, self.tool_timeout_s)
         self.rows = RowCache(self._parse)
@@ -127,20 +127,20 @@ class Host:
         work = self.server.verify(session.row.task, trajectory, session.state)
         return reward_of(await judged(work, self.verify_timeout_s))
 
-    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
+    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward | MaskRollout]:
         """The verdicts on a whole group, in order."""
         self.start()
         row = self.rows(task)
         if self._pool is not None:
             packed = [pack(trajectory, tokens=self.server.needs_tokens) for trajectory in trajectories]
-            rewards: list[Reward] = await self._pool.run((row.raw, packed, None))
+            rewards: list[Reward | MaskRollout] = await self._pool.run((row.raw, packed, None))
             return rewards
         usage = JudgeUsage()
         with metered(usage):
             work = self.server.verify_group(row.task, trajectories)
             rewards = rewards_of(await judged(work, self.verify_timeout_s), len(trajectories))
         if self._judge_names:
-            for reward in rewards:
+            for reward in (one for one in rewards if isinstance(one, Reward)):
                 reward.extra.setdefault("judge_usage", usage.record(len(rewards)))
         return rewards
 

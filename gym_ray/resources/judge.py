@@ -24,6 +24,8 @@ from gym_ray.types.trajectory import FinishReason, Usage
 
 DEFAULT, POLICY = "default", "policy"
 """Names of judges: the one that environments take unless told otherwise, and the policy's own deployment."""
+ROLE = "judge"
+"""The role of an environment's only judge."""
 _THOUGHT_ENDS = "</think>"
 
 
@@ -144,12 +146,12 @@ class Judge:
 
 
 def judge_names(environment: str, roles: Iterable[str], chosen: str, known: Judges | None) -> dict[str, str]:
-    """Which judge serves each role: the one that has the role's name if there is one, else ``chosen``.
+    """Which judge serves each role: ``chosen``, but another role than ``judge`` has one of its own name if there is.
 
     Raises:
         UserError: there is none.
     """
-    names = {role: role if known is not None and role in known else chosen for role in roles}
+    names = {role: role if role != ROLE and known is not None and role in known else chosen for role in roles}
     missing = sorted(name for name in set(names.values()) if known is None or name not in known)
     if missing:
         # The words that mend it: `judge=` sets the default one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from gym_ray.resources.gymnasium import StepResult
+from gym_ray.types.errors import MaskRollout
 from gym_ray.types.items import Item
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
@@ -49,8 +50,8 @@ class Resources(Protocol):
         """Open a session for one rollout of ``task`` (the row, as JSON)."""
         ...
 
-    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
-        """Grade a whole group."""
+    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward | MaskRollout]:
+        """Grade a whole group, in order. Raises ``MaskRollout`` when none of it could be judged."""
         ...
 
     async def aclose(self) -> None:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from gym_ray.resources.judge import Judge
 from gym_ray.resources.schema import ToolSpec, tool_spec
+from gym_ray.types.errors import MaskRollout
 from gym_ray.types.outcome import Reward
 from gym_ray.types.task import TaskRow
 from gym_ray.types.trajectory import Trajectory
@@ -90,8 +92,11 @@ class ResourcesServer:
         """A second opinion on what ``verify`` said, always in the host's process. The default agrees."""
         return reward
 
-    async def verify_group(self, task: Any, trajectories: Sequence[Trajectory]) -> list[Reward | float]:
-        """Grade all rollouts of one task together (pairwise, relative). Defining it replaces ``verify``."""
+    async def verify_group(self, task: Any, trajectories: Sequence[Trajectory]) -> list[Reward | float | MaskRollout]:
+        """Grade all rollouts of one task together (pairwise, relative). Defining it replaces ``verify``.
+
+        A ``MaskRollout`` in the list masks that one rollout; one that is raised masks them all.
+        """
         raise TypeError(f"{type(self).__name__} has no group verifier")
 
     async def close(self, session: Session) -> None:
@@ -119,6 +124,11 @@ class ResourcesServer:
     def scores_groups(cls) -> bool:
         """True when the class defines :meth:`verify_group`."""
         return cls.verify_group is not ResourcesServer.verify_group
+
+    @classmethod
+    def examples(cls, options: Mapping[str, Any]) -> Path:
+        """Where the example tasks are: ``examples.jsonl`` beside the file of the class, unless it knows better."""
+        return Path(inspect.getfile(cls)).with_name("examples.jsonl")
 
     @classmethod
     def tools(cls) -> dict[str, ToolSpec]:

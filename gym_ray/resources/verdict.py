@@ -29,8 +29,8 @@ def reward_of(verdict: object) -> Reward:
     return reward
 
 
-def rewards_of(verdicts: object, expected: int) -> list[Reward]:
-    """A group's verdicts, one per trajectory.
+def rewards_of(verdicts: object, expected: int) -> list[Reward | MaskRollout]:
+    """A group's verdicts, one per trajectory; a mask among them is for that one alone.
 
     Raises:
         MaskRollout: ``verifier_error``; a wrong count, or any verdict that :func:`reward_of` refuses.
@@ -39,7 +39,7 @@ def rewards_of(verdicts: object, expected: int) -> list[Reward]:
         found = f"{len(verdicts)} rewards" if isinstance(verdicts, list | tuple) else type(verdicts).__name__
         reason = f"verify_group returned {found} for {expected} trajectories"
         raise MaskRollout(FailureKind.VERIFIER_ERROR, reason)
-    return [reward_of(verdict) for verdict in verdicts]
+    return [verdict if isinstance(verdict, MaskRollout) else reward_of(verdict) for verdict in verdicts]
 
 
 async def judged(coroutine: Coroutine[Any, Any, Any], seconds: float | None) -> Any:
