@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from gym_ray.cli.environment import Environment, find_environment, one_choice
 from gym_ray.cli.keys import shape_of
 from gym_ray.cli.main import DONE
-from gym_ray.collect.tasks.reader import examples_of
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.task import TaskRow
 
@@ -33,7 +32,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _describe(found: Environment) -> Iterator[str]:
-    server = found.server
+    server, options = found.server, found.config.options
     yield f"{found.name}   {', '.join(found.traits)}   {found.config.server}"
     for text in (inspect.getmodule(server).__doc__, server.__doc__):
         yield from _indented(inspect.cleandoc(text or ""))
@@ -49,7 +48,7 @@ def _describe(found: Environment) -> Iterator[str]:
         f"seed {server.seed_timeout_s:g} s, tool {server.tool_timeout_s:g} s, verify {server.verify_timeout_s:g} s"
     )
     yield from ("", f"Deadlines: {seconds}")
-    examples = examples_of(server)
+    examples = server.examples(options)
     count = sum(1 for line in examples.open("rb") if line.strip()) if examples.is_file() else 0
     yield f"Examples: {count} in {examples}" if count else "Examples: none"
     card = examples.with_name("README.md")

@@ -14,7 +14,6 @@ from rich.table import Table
 from gym_ray.cli.environment import find_environment, one_choice
 from gym_ray.cli.main import DONE, FAILED
 from gym_ray.cli.tables import output
-from gym_ray.collect.tasks.reader import examples_of
 from gym_ray.resources.contract import CheckResult, check, load_golden
 from gym_ray.types.errors import UserError
 
@@ -42,7 +41,7 @@ def run(words: Sequence[str]) -> int:
     """See the module."""
     choice, settings = one_choice(words, "env test")
     found = find_environment(choice, settings)
-    examples = examples_of(found.server)
+    examples = found.server.examples(found.config.options)
     golden = examples.with_name(GOLDEN)
     rows = _rows(examples) if examples.is_file() else []
     recorded = load_golden(golden) if golden.is_file() else []

@@ -31,6 +31,9 @@ class StepResult:
 class GymnasiumServer(ResourcesServer):
     """Base of step-wise environments. The trajectory's reward is the sum of its step rewards."""
 
+    stepwise: bool = True
+    """False: this instance is driven by tools and ``verify`` after all (an adapter learns it when it is made)."""
+
     async def reset(self, task: Any, session: Session) -> str | None:
         """First observation, appended to the task's input as a user message (None: nothing to add)."""
         return None

@@ -15,10 +15,8 @@ Steps per row: JSON -> prompt template -> environment -> the environment's Task 
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,7 +33,6 @@ from gym_ray.types.errors import describe
 from gym_ray.types.validation import explain
 
 ID_KEYS = ("task_id", "problem_id", "instance_id", "uuid", "id")
-EXAMPLES = "examples.jsonl"
 """File beside an environment's class that holds its example tasks."""
 _LINE_BITS = 40
 """A place is (source << 40 | line): 16 million files of a million million lines."""
@@ -156,11 +153,6 @@ class TaskReader:
         return f"{self.sources[place >> _LINE_BITS][0].address}:{place & (1 << _LINE_BITS) - 1}"
 
 
-def examples_of(server: type[ResourcesServer]) -> Path:
-    """Where an environment's example tasks are: ``examples.jsonl`` beside the file of its class."""
-    return Path(inspect.getfile(server)).with_name(EXAMPLES)
-
-
 def _sources(
     config: TasksConfig, envs: Mapping[str, EnvironmentConfig], servers: Mapping[str, type[ResourcesServer]]
 ) -> list[tuple[Source, str | None]]:
@@ -169,7 +161,7 @@ def _sources(
     for name, env in envs.items():
         own = _listed(env.tasks)
         if not own and config.path is None:
-            own = [str(examples_of(servers[name]))]
+            own = [str(servers[name].examples(env.options))]
         wanted += [(address, name) for address in own]
     return [(source, owner) for address, owner in wanted for source in find_sources(address)]
 
