@@ -20,6 +20,7 @@ NEEDED = {
     ("model", "openai"): ["model.name=x", "model.base_url=http://x/v1"],
     ("model", "nim"): ["model.name=x"],
     ("model", "vllm"): ["model.serve.path=x"],
+    ("env", "nemo_gym"): ["env.options.server=x"],
 }
 """What a choice leaves to the user."""
 MAX_LINES, MAX_FUNCTION_LINES = 400, 60

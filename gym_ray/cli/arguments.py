@@ -2,7 +2,8 @@
 
 Grammar: ``key=value`` and ``group=choice`` as in Hydra, plus what a person would rather write:
 
-- ``env=mcqa,math``, ``env=path/to/file.py:Class``, ``env=package.module:Class``: the environments.
+- ``env=mcqa,math``, ``env=path/to/file.py:Class``, ``env=package.module:Class``: the environments;
+  ``env=nemo_gym/mcqa``: one of a family, whose file leaves the name to the user.
 - ``env.KEY=VALUE``: for each of them; ``envs.NAME.KEY=VALUE``: for one.
 - ``judge=CHOICE``, a file of ``conf/model``, is the judge that environments ask; ``judge.KEY=VALUE`` one of its
   settings; ``judge=policy`` lets the policy judge. ``judges.NAME=CHOICE`` and ``judges.NAME.KEY=VALUE`` make further
@@ -88,7 +89,7 @@ def _choose_envs(arguments: Arguments, value: str | None, known: list[str]) -> l
     problems = []
     for choice in filter(None, (part.strip(" '\"") for part in (value or "").strip("[]").split(","))):
         name = env_name(choice)
-        if ":" not in choice and not choice.endswith(".py") and choice not in known:
+        if ":" not in choice and not choice.endswith(".py") and choice.partition("/")[0] not in known:
             problems.append(
                 f"env={choice}: no such environment{nearest_of(choice, known)} (there are: {', '.join(known)}; "
                 "your own: path/to/file.py:Class)"
@@ -100,10 +101,10 @@ def _choose_envs(arguments: Arguments, value: str | None, known: list[str]) -> l
 
 
 def env_name(choice: str) -> str:
-    """``inventory_room`` for ``path/to/file.py:InventoryRoom``; the choice itself for one of ours."""
+    """``inventory_room`` for ``path/to/file.py:InventoryRoom``, the member of a family, else the choice itself."""
     place, _, class_name = choice.rpartition(":")
     if not place:
-        return Path(choice).stem if choice.endswith(".py") else choice
+        return Path(choice).stem if choice.endswith(".py") else choice.rpartition("/")[2]
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 
 import gym_ray
-from gym_ray.cli.arguments import Arguments, parse_arguments
+from gym_ray.cli.arguments import Arguments, parse_arguments, quote
 from gym_ray.cli.keys import KeyTable
 from gym_ray.resources.files import import_file
 from gym_ray.resources.load import absolute_path
@@ -77,6 +78,7 @@ def compose_settings(words: Sequence[str], record: type[S]) -> tuple[S, Argument
     for group, choice in DEFAULT_CHOICES.items():
         if group in groups:
             arguments.choices.setdefault(group, choice)
+    arguments.overrides[:0] = _members(arguments, [*folders, conf_dir()])
     composed = _compose(arguments, record, folders)
     try:
         return record.model_validate(composed), arguments
@@ -102,6 +104,26 @@ def only_server(file: str) -> str:
     if len(own) != 1:
         raise UserError(f"env={file}: say which class, {file}:Class (it defines {', '.join(own) or 'none'})")
     return f"{file}:{own[0]}"
+
+
+def member_option(family: str, folders: Sequence[Path]) -> str | None:
+    """The one option that ``env/FAMILY.yaml`` leaves to the user; None where it is one environment by itself."""
+    file = next(path for folder in folders if (path := folder / "env" / f"{family}.yaml").is_file())
+    options = yaml.safe_load(file.read_text()).get("options") or {}
+    left = [key for key, value in options.items() if value == "???"]
+    return left[0] if len(left) == 1 else None
+
+
+def _members(arguments: Arguments, folders: Sequence[Path]) -> Iterator[str]:
+    """``env=FAMILY/MEMBER``: the member is the one option that the family's file leaves to the user."""
+    for name, choice in arguments.envs.items():
+        family, slash, member = choice.partition("/")
+        if not slash or ":" in choice or choice.endswith(".py"):
+            continue
+        option = member_option(family, folders)
+        if option is None:
+            raise UserError(f"env={choice}: `{family}` is one environment, no family of them")
+        yield f"++envs.{name}.options.{option}={quote(member)}"
 
 
 def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Path]) -> dict[str, Any]:
@@ -157,7 +179,7 @@ def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
             if ":" in choice or choice.endswith(".py"):
                 root["envs"][name] = {"server": absolute_path(choice if ":" in choice else only_server(choice))}
             else:
-                defaults.append({f"env@envs.{name}": choice})
+                defaults.append({f"env@envs.{name}": choice.partition("/")[0]})
     defaults += [{f"model@judges.{name}": choice} for name, choice in arguments.judges.items()]
     return {"defaults": [*defaults, *({group: choice} for group, choice in arguments.choices.items())], **root}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from gym_ray.cli.compose import conf_dir, group_choices, split_options
+from gym_ray.cli.compose import conf_dir, group_choices, member_option, split_options
 from gym_ray.cli.environment import Environment, find_environment
 from gym_ray.cli.main import DONE
 from gym_ray.cli.tables import output
@@ -33,7 +33,8 @@ def run(words: Sequence[str]) -> int:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("name", "what it is", "tools", "shape"):
         table.add_column(title, overflow="fold")
-    for name in group_choices([*folders, conf_dir()]).get("env", []):
+    for choice in group_choices([*folders, conf_dir()]).get("env", []):
+        name = f"{choice}/NAME" if member_option(choice, [*folders, conf_dir()]) else choice
         found = find_environment(name, words)
         table.add_row(name, _summary(found), str(len(found.server.tools()) or ""), ", ".join(found.traits))
     output().print(table)

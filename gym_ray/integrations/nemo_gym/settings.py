@@ -1,0 +1,124 @@
+"""A server's YAML, resolved by NeMo Gym's own parser: ``_inherit_from``, ``_copy`` and interpolation mean the same.
+
+What the parser asks of a whole deployment and a hosted server does not need is filled in: each model server that
+the file mentions and does not define gets a stand-in of its name (calls to it go through ``outside``), and the
+policy's address is empty, because the policy is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gym_ray.integrations.nemo_gym.outside import HOST_SUFFIX
+from gym_ray.types.errors import UserError
+
+MODELS, RESOURCES = "responses_api_models", "resources_servers"
+_STAND_IN = {MODELS: {"gym_ray": {"entrypoint": "app.py"}}}
+_POLICY = {"policy_base_url": "", "policy_api_key": "", "policy_model_name": ""}  # pragma: allowlist secret
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """``everything``: NeMo Gym's global configuration (an OmegaConf mapping). ``instance``: the server's name in it.
+
+    ``own``: the server's settings with ``name``, as its config class wants them.
+    """
+
+    everything: Any
+    instance: str
+    own: dict[str, Any]
+
+
+def resolve(file: Path, server: str, overrides: dict[str, Any], instance: str | None = None) -> Resolved:
+    """Parse ``file``. ``overrides`` are merged over it; their keys are its own top-level names.
+
+    Raises:
+        UserError: the file does not resolve (the parser's reason), or has no instance of ``server``.
+    """
+    from nemo_gym import global_config
+    from omegaconf import OmegaConf
+
+    try:
+        raw = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        base: dict[Any, Any] = {**_POLICY, **_settings(file), **_stand_ins(raw)}
+        initial = OmegaConf.merge(base, overrides)
+        everything = global_config.GlobalConfigDictParser().parse(_parser_settings(global_config, initial))
+    except Exception as error:
+        raise UserError(f"{file}: NeMo Gym cannot resolve it: {_first_lines(error)}") from error
+    found = _instances(everything, server)
+    chosen = instance if instance is not None else next(iter(found), None)
+    if chosen is None or chosen not in found:
+        names = ", ".join(found) or "none"
+        raise UserError(f"{file}: no instance {instance or server!r} of the server `{server}` (it has {names})")
+    _address(everything)
+    try:
+        own: Any = OmegaConf.to_container(everything[chosen][RESOURCES][server], resolve=True)
+    except Exception as error:
+        raise UserError(f"{file}: {chosen}: {_first_lines(error)}") from error
+    return Resolved(everything, chosen, {**own, "name": chosen})
+
+
+def referred_models(resolved: Resolved) -> list[str]:
+    """The model servers that the server's settings refer to: judges, user simulators and the like."""
+    return list(dict.fromkeys(_model_references(resolved.own)))
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    return {"config_paths": [str(file)], "allow_openai_version_skew": True, "error_on_almost_servers": False}
+
+
+def _parser_settings(global_config: Any, initial: Any) -> Any:
+    """Older releases have no ``offline``: they look for free ports, which does no harm."""
+    record = global_config.GlobalConfigDictParserConfig
+    wanted = {"skip_load_from_cli": True, "skip_load_from_dotenv": True, "offline": True}
+    known = {name: value for name, value in wanted.items() if name in record.model_fields}
+    return record(initial_global_config_dict=initial, **known)
+
+
+def _stand_ins(raw: Any) -> dict[str, Any]:
+    defined = set(raw) if isinstance(raw, dict) else set()
+    names = {"policy_model", *_model_references(raw)}
+    return {name: _STAND_IN for name in names if name not in defined}
+
+
+def _model_references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        name = node.get("name")
+        if node.get("type") == MODELS and isinstance(name, str) and "${" not in name and name != "???":
+            yield name
+        for value in node.values():
+            yield from _model_references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _model_references(value)
+
+
+def _instances(everything: Any, server: str) -> list[str]:
+    from omegaconf import DictConfig
+
+    return [
+        str(name)
+        for name, value in everything.items_ex(resolve=False)
+        if isinstance(value, DictConfig) and RESOURCES in value and server in value[RESOURCES]
+    ]
+
+
+def _address(everything: Any) -> None:
+    """Give each instance a host that is its name: whoever builds an address from it says whom it means."""
+    from omegaconf import DictConfig, open_dict
+
+    for name, value in everything.items_ex(resolve=False):
+        if not isinstance(value, DictConfig):
+            continue
+        for kind in (MODELS, RESOURCES, "responses_api_agents"):
+            for settings in (value.get(kind) or {}).values() if kind in value else ():
+                with open_dict(settings):
+                    settings["host"], settings["port"] = f"{name}{HOST_SUFFIX}", 1
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"[:600]
