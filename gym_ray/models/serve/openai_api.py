@@ -15,36 +15,45 @@ from uuid import uuid4
 
 from gym_ray.models.chat import chat_messages
 from gym_ray.models.serve.engine import Turn
+from gym_ray.models.serve.fields import token_ids, turn_params
 from gym_ray.models.serve.sampling import rejected
-from gym_ray.types.items import Item, input_items, reasoning
+from gym_ray.types.items import TOKEN_FIELDS, Item, input_items, reasoning
 
 Json = dict[str, Any]
 TokenTexts = Callable[[list[int]], list[str]]
 
-_NOT_PARAMS = frozenset({"input", "instructions", "messages", "model", "stream", "stream_options"})
+TEXT_LOGPROBS = "message.output_text.logprobs"
 _FINISH = {"context_window": "length"}
+_DEFAULTS: Json = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+}
 
 
 def responses_turn(body: Json) -> Turn:
     """A Responses request as a turn."""
+    if not isinstance(body.get("input"), str | list):
+        raise rejected("`input` must be a string or a list of items")
     return _turn(body, input_items(body))
 
 
 def chat_turn(body: Json) -> Turn:
     """A Chat Completions request as a turn."""
-    turn = _turn(body, [item for message in body["messages"] for item in _chat_items(message)])
-    limit = turn["params"].pop("max_completion_tokens", None)
-    if limit is not None:
-        turn["params"]["max_tokens"] = limit
-    return turn
+    if not isinstance(body.get("messages"), list):
+        raise rejected("`messages` must be a list")
+    return _turn(body, [item for message in body["messages"] for item in _chat_items(message)])
 
 
 def _turn(body: Json, items: list[Item]) -> Turn:
-    if body.get("stream"):
-        raise rejected("`stream` is not supported")
-    params = {key: value for key, value in body.items() if key not in _NOT_PARAMS}
     prefix, covered = _exact_history(items)
-    return {"params": params, "items": items, "session": "http", "prefix": prefix, "covered": covered}
+    return {"params": turn_params(body), "items": items, "session": "http", "prefix": prefix, "covered": covered}
 
 
 def _chat_items(message: Json) -> list[Item]:
@@ -57,31 +66,31 @@ def _exact_history(items: list[Item]) -> tuple[list[int] | None, int]:
     for position in reversed(range(len(items))):
         item = items[position]
         if item.get("generation_token_ids") and item.get("prompt_token_ids"):
-            return item["prompt_token_ids"] + item["generation_token_ids"], position + 1
+            prompt, sampled = (token_ids(item[name], name) for name in TOKEN_FIELDS[:2])
+            return prompt + sampled, position + 1
     return None, 0
 
 
-def responses_reply(body: Json, turn: Turn, reply: Json, model: str) -> Json:
-    """A reply as a ``response`` object."""
-    items, usage = reply["items"], reply["usage"]
-    if wants_tokens(body):
-        items = [*items[:-1], items[-1] | _triplet(turn, reply)]
+def response_head() -> Json:
+    """Identity of a new ``response`` object."""
+    return {"id": f"resp_{uuid4().hex}", "object": "response", "created_at": int(time.time())}
+
+
+def response_begun(body: Json, model: str, head: Json) -> Json:
+    """A ``response`` object that is under way."""
+    asked = {key: value if body.get(key) is None else body[key] for key, value in _DEFAULTS.items()}
+    state: Json = {"status": "in_progress", "incomplete_details": None, "error": None, "output": [], "usage": None}
+    return {**asked, **head, "model": model, **state}
+
+
+def response_done(body: Json, turn: Turn, reply: Json, model: str, head: Json, token_texts: TokenTexts) -> Json:
+    """A whole ``response`` object."""
+    usage = reply["usage"]
     cut = reply["finish_reason"] in ("length", "context_window")
-    defaults: Json = {"instructions": None, "max_output_tokens": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0}
-    asked = {key: value if body.get(key) is None else body[key] for key, value in defaults.items()}
-    return asked | {
-        "id": f"resp_{uuid4().hex}",
-        "object": "response",
-        "created_at": int(time.time()),
+    return response_begun(body, model, head) | {
         "status": "incomplete" if cut else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "error": None,
-        "model": model,
-        "output": items,
-        "parallel_tool_calls": body.get("parallel_tool_calls", True),
-        "tool_choice": body.get("tool_choice") or "auto",
-        "tools": body.get("tools") or [],
-        "text": body.get("text") or {"format": {"type": "text"}},
+        "output": _output(body, turn, reply, token_texts),
         "usage": {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": usage["cached_tokens"]},
@@ -92,34 +101,60 @@ def responses_reply(body: Json, turn: Turn, reply: Json, model: str) -> Json:
     }
 
 
+def _output(body: Json, turn: Turn, reply: Json, token_texts: TokenTexts) -> list[Item]:
+    """The items; logprobs, of all that was sampled, stand on the message, as vLLM has it."""
+    items, tokens = list(reply["items"]), reply["tokens"]
+    if tokens and TEXT_LOGPROBS in (body.get("include") or ()):
+        entries = logprob_entries(tokens["sampled"], tokens["logprobs"], tokens.get("top"), token_texts)
+        for position, item in enumerate(items):
+            if item["type"] == "message":
+                items[position] = {**item, "content": [{**part, "logprobs": entries} for part in item["content"]]}
+    if wants_tokens(body):
+        items[-1] = items[-1] | triplet(turn, reply)
+    return items
+
+
+def chat_head(model: str, kind: str) -> Json:
+    """Identity of a new ``chat.completion`` or ``chat.completion.chunk`` object."""
+    return {"id": f"chatcmpl-{uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def chat_usage(reply: Json) -> Json:
+    """The ``usage`` of Chat Completions."""
+    usage = reply["usage"]
+    return {
+        "prompt_tokens": usage["prompt_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+        "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"],
+        "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
+        "completion_tokens_details": {"reasoning_tokens": usage["reasoning_tokens"]},
+    }
+
+
+def chat_finish(reply: Json) -> str:
+    """The ``finish_reason`` of Chat Completions."""
+    reason: str = reply["finish_reason"]
+    return _FINISH.get(reason, reason)
+
+
 def chat_reply(body: Json, turn: Turn, reply: Json, model: str, token_texts: TokenTexts) -> Json:
     """A reply as a ``chat.completion`` object."""
-    usage, tokens = reply["usage"], reply["tokens"]
-    message = chat_messages(reply["items"])[0]
-    finish = _FINISH.get(reply["finish_reason"], reply["finish_reason"])
-    choice: Json = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+    tokens, message = reply["tokens"], chat_messages(reply["items"])[0]
+    choice: Json = {"index": 0, "message": message, "finish_reason": chat_finish(reply), "logprobs": None}
     completion: Json = {
-        "id": f"chatcmpl-{uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
+        **chat_head(model, "chat.completion"),
         "choices": [choice],
-        "usage": {
-            "prompt_tokens": usage["prompt_tokens"],
-            "completion_tokens": usage["completion_tokens"],
-            "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"],
-            "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
-            "completion_tokens_details": {"reasoning_tokens": usage["reasoning_tokens"]},
-        },
+        "usage": chat_usage(reply),
     }
     if body.get("logprobs") and tokens:
-        texts_of = token_ids_as_text if body.get("return_tokens_as_token_ids") else token_texts
-        texts = texts_of(tokens["sampled"])
-        choice["logprobs"] = {"content": [_logprob(*pair) for pair in zip(texts, tokens["logprobs"], strict=True)]}
+        texts = chat_token_texts(body, token_texts)
+        choice["logprobs"] = {
+            "content": logprob_entries(tokens["sampled"], tokens["logprobs"], tokens.get("top"), texts)
+        }
     if wants_tokens(body) and tokens:
-        triplet = _triplet(turn, reply)
-        message.update(triplet)
-        completion["prompt_token_ids"], choice["token_ids"] = triplet["prompt_token_ids"], tokens["sampled"]
+        exact = triplet(turn, reply)
+        message.update(exact)
+        completion["prompt_token_ids"], choice["token_ids"] = exact["prompt_token_ids"], tokens["sampled"]
     return completion
 
 
@@ -128,7 +163,8 @@ def wants_tokens(body: Json) -> bool:
     return bool(body.get("return_token_ids") or (body.get("logprobs") and body.get("return_tokens_as_token_ids")))
 
 
-def _triplet(turn: Turn, reply: Json) -> Json:
+def triplet(turn: Turn, reply: Json) -> Json:
+    """Ids of the prompt, and ids and logprobs of what was sampled; empty when there are none."""
     tokens = reply["tokens"]
     if tokens is None:
         return {}
@@ -145,5 +181,20 @@ def token_ids_as_text(ids: list[int]) -> list[str]:
     return [f"token_id:{token}" for token in ids]
 
 
-def _logprob(text: str, logprob: float) -> Json:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
+def chat_token_texts(body: Json, token_texts: TokenTexts) -> TokenTexts:
+    """How this request wants tokens to be named."""
+    return token_ids_as_text if body.get("return_tokens_as_token_ids") else token_texts
+
+
+def logprob_entries(
+    ids: list[int], logprobs: list[float], top: list[dict[int, float]] | None, token_texts: TokenTexts
+) -> list[Json]:
+    """Logprobs as both APIs show them. ``top``: for each id the most likely ones at its place."""
+    entries = [_entry(*pair) for pair in zip(token_texts(ids), logprobs, strict=True)]
+    for entry, likely in zip(entries, top or [{}] * len(ids), strict=True):
+        entry["top_logprobs"] = [_entry(*pair) for pair in zip(token_texts([*likely]), likely.values(), strict=True)]
+    return entries
+
+
+def _entry(text: str, logprob: float) -> Json:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "surrogatepass"))}
