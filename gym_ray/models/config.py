@@ -48,11 +48,15 @@ class ServeConfig(Settings):
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the replica."""
     listen_host: str | None = None
-    """Address at which replicas listen for agents. None: that of their Ray node. Anyone who reaches it may call."""
+    """Address at which replicas listen for agents. None: that of their Ray node. Callers need the deployment's token,
+    which agents have by themselves."""
     http_port: int | None = None
     """Port of the public HTTP face, through Ray Serve's proxy. None: no proxy, replicas' own listeners only."""
     http_host: str = "127.0.0.1"
-    """Address the proxy binds to; `0.0.0.0` opens it to the network."""
+    """Address the proxy binds to; `0.0.0.0` opens it to the network (then set `api_key_env`)."""
+    api_key_env: str | None = None
+    """Environment variable of the deploying process that holds the key every request must then show
+    (`Authorization: Bearer`). None: the public face is open to whoever reaches it."""
     startup_timeout_s: float = 900.0
     """How long the engine may take to come up, in seconds."""
 

@@ -87,11 +87,20 @@ def api_key(config: ModelConfig) -> str | None:
     Raises:
         UserError: the variable is not set.
     """
-    if config.api_key_env is None:
+    return secret_of("model.api_key_env", config.api_key_env)
+
+
+def secret_of(setting: str, variable: str | None) -> str | None:
+    """The value of the environment variable that ``setting`` names; None when it names none.
+
+    Raises:
+        UserError: the variable is not set.
+    """
+    if variable is None:
         return None
-    key = os.environ.get(config.api_key_env, "").strip()
+    key = os.environ.get(variable, "").strip()
     if not key:
-        raise UserError(f"model.api_key_env: the environment variable {config.api_key_env} is not set")
+        raise UserError(f"{setting}: the environment variable {variable} is not set")
     return key
 
 

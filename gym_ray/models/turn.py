@@ -37,13 +37,16 @@ TURN = "/turn"
 class TurnModel:
     """See :class:`gym_ray.models.protocol.Model`.
 
-    ``list_endpoints`` returns the base addresses of the replicas that are up.
+    ``list_endpoints`` returns the base addresses of the replicas that are up; its ``token``, if it has one, returns
+    what opens their doors.
     """
 
     def __init__(self, config: ModelConfig, list_endpoints: Callable[[], Awaitable[list[str]]]) -> None:
         self.name = config.name
         self._extra = dict(config.extra_body)
-        self._transport = Transport(config.headers, config.connect_timeout_s)
+        token = getattr(list_endpoints, "token", None)
+        key = {} if token is None else {"Authorization": f"Bearer {token()}"}
+        self._transport = Transport({**config.headers, **key}, config.connect_timeout_s)
         self._addresses = LiveAddresses(list_endpoints)
         # Our own engines queue what they cannot batch yet: a slow start would only starve them.
         gate = make_gate(config, start=CAP)

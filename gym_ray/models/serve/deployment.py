@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from gym_ray.models.config import ModelConfig, ServeConfig
+from gym_ray.models.remote import secret_of
 from gym_ray.models.serve.app import App
 from gym_ray.models.serve.endpoints import Endpoints
 from gym_ray.models.serve.engine import Responder
@@ -54,8 +55,11 @@ class Replica:
         self._endpoints = Endpoints(app_name)
         self._responder = build_responder(config)
         await self._responder.start()
-        Replica.serving = App(self._responder, config.name)
-        self._listener = Listener(Replica.serving)
+        user_key = self._endpoints.user_key()
+        keys = [user_key] if user_key else []
+        Replica.serving = App(self._responder, config.name, keys)
+        # The public door may be an open one. This one listens where strangers may be: it never is.
+        self._listener = Listener(App(self._responder, config.name, [self._endpoints.token(), *keys]))
         host = config.serve.listen_host or ray.util.get_node_ip_address()
         self._address = await self._listener.open(host)
         self._listed = False
@@ -133,7 +137,9 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     """
     settings = config.serve
     build_responder(config)
+    key = secret_of("model.serve.api_key_env", settings.api_key_env)
     _start_serve(settings)
+    Endpoints(app_name).set_user_key(key)
     replica = serve.deployment(serve.ingress(_serve_door)(Replica))
     application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(
         config, app_name

@@ -3,11 +3,15 @@
 Each replica writes its address into Ray's cluster-wide key-value store, under the name of its actor. The
 list is those whose actor lives, which the cluster knows without heartbeats or clocks: a killed replica is
 gone from it as soon as Ray notices the death, and its replacement appears once it is ready.
+
+Beside them lie the keys of the doors, so that whoever belongs to the cluster has them and nobody else: a random
+token that opens the replicas' own listeners, and the key that users chose for the model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 
 import ray
@@ -49,6 +53,24 @@ class Endpoints:
     def withdraw(self) -> None:
         """Take the calling replica off the list."""
         _internal_kv_del(self._key(_own_name()), namespace=_NAMESPACE)
+
+    def token(self) -> str:
+        """What opens the replicas' own listeners. Made by whoever asks first; the same as long as the cluster."""
+        _internal_kv_put(self._secret("token"), secrets.token_urlsafe(32).encode(), False, namespace=_NAMESPACE)
+        token: bytes = _internal_kv_get(self._secret("token"), namespace=_NAMESPACE)
+        return token.decode()
+
+    def set_user_key(self, key: str | None) -> None:
+        """Set what opens all doors beside the token; replicas read it when they start."""
+        _internal_kv_put(self._secret("user"), (key or "").encode(), overwrite=True, namespace=_NAMESPACE)
+
+    def user_key(self) -> str | None:
+        """The key that users chose, None when they chose none."""
+        key: bytes | None = _internal_kv_get(self._secret("user"), namespace=_NAMESPACE)
+        return key.decode() if key else None
+
+    def _secret(self, name: str) -> bytes:
+        return f"keys/{self.app_name}/{name}".encode()
 
     def _key(self, actor: str) -> bytes:
         return f"endpoints/{self.app_name}/{actor}".encode()
