@@ -42,7 +42,7 @@ class Tree:
 
     def names(self) -> list[str]:
         """All servers with an entry point, sorted."""
-        return sorted(app.parent.name for app in (self.root / "resources_servers").glob("*/*app.py"))
+        return sorted({app.parent.name for app in (self.root / "resources_servers").glob("*/*app.py")})
 
     def folder(self, server: str) -> Path:
         """The server's folder.
