@@ -160,6 +160,9 @@ def test_hydra_grammar_still_holds(conf: str, monkeypatch: pytest.MonkeyPatch) -
         ("collect.in_flight=many", "collect.in_flight: input should be a valid integer"),
         ("model.kind=remote", "model.kind: input should be 'openai' or 'vllm', got 'remote'"),
         ("agent.max_tokens=3,4", "`agent.max_tokens=3,4`: several values; write a list as [a,b]"),
+        ("judge=nothing", "judge=nothing: no such choice (there are: "),
+        ("judge.nam=x", "`judges.default.nam` is no setting; nearest: judges.default.name"),
+        ("judges.strict=nothing", "judges.strict=nothing: no such choice"),
         ("model=wrong", "`model.base_ulr` is no setting; nearest: model.base_url"),
     ],
 )
@@ -186,6 +189,23 @@ def test_a_missing_config_dir_is_named(tmp_path: Path) -> None:
 def test_values_that_hydra_cannot_read_are_named(conf: str) -> None:
     (line,) = problems(conf, "env=quiz", "model.sampling.stop=a(b")
     assert line.startswith("`model.sampling.stop=a(b`: cannot be read")
+
+
+def test_judges(conf: str) -> None:
+    config = compose(conf, "env=quiz", "judge=openai", "judge.base_url=http://x/v1", "judge.name=J")
+    assert {name: (judge.base_url, judge.name) for name, judge in config.judges.items()} == {
+        "default": ("http://x/v1", "J")
+    }
+    assert config.envs["quiz"].judge == "default"
+    words = ("judges.big=vllm", "judges.big.serve.path=/m", "judges.big.sampling.temperature=0", "env.judge=big")
+    config = compose(conf, "env=quiz", *words)
+    assert config.judges["big"].name == "/m"
+    assert config.judges["big"].sampling["temperature"] == 0
+    assert config.envs["quiz"].judge == "big"
+    config = compose(conf, "env=quiz", "judge=policy")
+    assert (config.judges, config.envs["quiz"].judge) == ({}, "policy")
+    (line,) = problems(conf, "env=quiz", "judge=openai", "judge.name=x")
+    assert line.startswith("judges.default.base_url=... is missing (judges.default=openai needs it)")
 
 
 def test_what_a_choice_needs_is_asked_for(conf: str) -> None:

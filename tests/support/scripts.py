@@ -43,3 +43,26 @@ def flaky(call: Call) -> str | Say | Fault:
         Fault(200, body="{not json"),
     ]
     return faults[call.number % len(faults)] if dice < 0.3 else play(call)
+
+
+def judge(call: Call) -> str | Fault:
+    """A judge of equivalence: equal when the candidate's text is the reference's. ``DOWN`` and ``MUMBLE`` for a
+    reference make it fail, or not come to a verdict."""
+    reference, candidate = (
+        re.search(rf"<{name} \w+>\n(.*?)\n</{name} ", call.question, re.DOTALL) for name in ("reference", "candidate")
+    )
+    assert reference is not None
+    assert candidate is not None
+    if reference[1] == "DOWN":
+        return Fault(503)
+    if reference[1] == "MUMBLE":
+        return "Who can tell?"
+    return "[[A=B]]" if reference[1] == candidate[1] else "[[A!=B]]"
+
+
+def player_and_judge(call: Call) -> str | Say:
+    """:func:`play`, and a judge of two responses that likes the longer one."""
+    if "score_1" not in call.question:
+        return play(call)
+    first, second = (len(call.question.split(f"<response_{which}")[1].split("</")[0]) for which in "12")
+    return f'{{"score_1": {5 if first > second else 3}, "score_2": {5 if second > first else 3}, "ranking": 3.5}}'
