@@ -17,11 +17,11 @@ from gym_ray.types.items import assistant_message
 
 INSTRUCTIONS = "Put your final answer between <answer> and </answer>, and nothing else there."
 
-EASY = (
+_EASY = (
     "basic_arithmetic chain_sum coin_flip count_bits fraction_simplification gcd lcm leg_counting letter_counting "
     "number_sequence power_function products simple_equations spell_backward time_intervals word_sorting"
-).split()
-KINDS = (
+)
+_KINDS = (
     "ab advanced_geometry aiw arc_1d base_conversion basic_arithmetic binary_alternation bitwise_arithmetic "
     "calendar_arithmetic chain_sum coin_flip complex_arithmetic count_bits count_primes countdown cryptarithm "
     "decimal_arithmetic decimal_chain_sum dice emoji_mystery family_relationships fraction_simplification "
@@ -31,7 +31,9 @@ KINDS = (
     "quantum_lock ransom_note self_reference sentence_reordering simple_equations simple_geometry simple_integration "
     "sokoban spell_backward string_insertion string_splitting string_synthesis sudoku syllogism time_intervals "
     "tower_of_hanoi tsumego word_sequence_reversal word_sorting zebra_puzzles"
-).split()
+)
+EASY, KINDS = _EASY.split(), _KINDS.split()
+"""Datasets by name."""
 
 
 def generate(count: int, seed: int, difficulty: Difficulty | str = Difficulty.EASY) -> Iterator[Row]:
