@@ -33,7 +33,7 @@ def asked_judges(config: RunConfig, servers: Mapping[str, type[ResourcesServer]]
         raise UserError(f"judges.{POLICY}: that name stands for the policy's own deployment; choose another")
     asked: set[str] = set()
     for name, environment in config.envs.items():
-        asked |= set(judge_names(name, servers[name].judge_roles, environment.judge, known).values())
+        asked |= set(judge_names(name, servers[name].roles(environment.options), environment.judge, known).values())
     for name in sorted(asked - {POLICY}):
         _check(name, config.judges[name])
     return sorted(asked)

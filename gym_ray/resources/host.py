@@ -53,7 +53,7 @@ class Host:
         self.tool_timeout_s = _first(config.tool_timeout_s, server.tool_timeout_s)
         self.verify_timeout_s = _first(config.verify_timeout_s, server.verify_timeout_s)
         self.review_timeout_s = _first(config.review_timeout_s, server.review_timeout_s) if server.reviews() else 0.0
-        self._judges, self._judge_names = judges, judge_names(name, server.judge_roles, config.judge, judges)
+        self._judges, self._judge_names = judges, judge_names(name, server.roles(config.options), config.judge, judges)
         self.toolbox = Toolbox(server, self.tool_timeout_s)
         self.tools = self.toolbox.definitions if server.expose_tools else []
         self.gymnasium = isinstance(server, GymnasiumServer) and server.stepwise

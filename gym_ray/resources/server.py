@@ -126,6 +126,11 @@ class ResourcesServer:
         return cls.verify_group is not ResourcesServer.verify_group
 
     @classmethod
+    def roles(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The judges that an instance made from ``options`` asks: ``judge_roles``, unless it depends."""
+        return cls.judge_roles
+
+    @classmethod
     def examples(cls, options: Mapping[str, Any]) -> Path:
         """Where the example tasks are: ``examples.jsonl`` beside the file of the class, unless it knows better."""
         return Path(inspect.getfile(cls)).with_name("examples.jsonl")

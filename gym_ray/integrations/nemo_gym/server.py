@@ -73,11 +73,16 @@ class NemoGym(GymnasiumServer):
         folder, file = tree.folder(server), tree.config_file(server, config)
         prepare(tree.root)
         resolved = resolve(file, server, overrides or {}, instance)
-        roles = referred_models(resolved) if models is None else models
-        self.judge_roles = tuple(roles)  # type: ignore[misc]  # known only now
-        self._hosted = HostedApp(folder, resolved, {role: partial(self._ask, role) for role in roles})
+        calls = {role: partial(self._ask, role) for role in _roles(tree, server, config, models)}
+        self._hosted = HostedApp(folder, resolved, calls)
         self.stepwise = self._hosted.stepwise
         self._started: asyncio.Task[None] | None = None
+
+    @classmethod
+    def roles(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The model servers that it asks."""
+        tree = Tree.find(options.get("path"))
+        return _roles(tree, str(options.get("server")), options.get("config"), options.get("models"))
 
     @classmethod
     def examples(cls, options: Mapping[str, Any]) -> Path:
@@ -160,6 +165,10 @@ class NemoGym(GymnasiumServer):
     async def _ask(self, role: str, route: str, body: Json) -> Json:
         """A call to a model server, answered by the judge in its role."""
         return await answered(self.judges[role], route, body)
+
+
+def _roles(tree: Tree, server: str, config: str | None, models: list[str] | None) -> tuple[str, ...]:
+    return referred_models(tree.config_file(server, config), server) if models is None else tuple(models)
 
 
 def response_of(row: Json, trajectory: Trajectory) -> Json:

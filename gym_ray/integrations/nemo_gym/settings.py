@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gym_ray.integrations.nemo_gym.outside import HOST_SUFFIX
 from gym_ray.types.errors import UserError
 
@@ -61,9 +63,15 @@ def resolve(file: Path, server: str, overrides: dict[str, Any], instance: str | 
     return Resolved(everything, chosen, {**own, "name": chosen})
 
 
-def referred_models(resolved: Resolved) -> list[str]:
-    """The model servers that the server's settings refer to: judges, user simulators and the like."""
-    return list(dict.fromkeys(_model_references(resolved.own)))
+def referred_models(file: Path, server: str) -> tuple[str, ...]:
+    """The model servers that the server's settings in ``file`` name: judges, user simulators and the like.
+
+    Read without NeMo Gym, so what another file brings by ``_inherit_from`` is not seen.
+    """
+    raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    instances = raw.values() if isinstance(raw, dict) else ()
+    found = (one[RESOURCES].get(server) for one in instances if isinstance(one, dict) and RESOURCES in one)
+    return tuple(dict.fromkeys(name for settings in found for name in _model_references(settings)))
 
 
 def _settings(file: Path) -> dict[str, Any]:
