@@ -109,13 +109,16 @@ class VllmEngine:
         await asyncio.to_thread(self._llm.shutdown)
 
     def _params(self, sampling: dict[str, Any], output_kind: Any) -> Any:
+        try:
+            return self._checked_params(sampling, output_kind)
+        except (self._client_error, TypeError) as error:
+            raise ValueError(str(error)) from None
+
+    def _checked_params(self, sampling: dict[str, Any], output_kind: Any) -> Any:
         fields = {"logprobs": 0, **sampling}
         constraint = fields.pop("structured_outputs", None)
         if constraint:
-            try:
-                fields["structured_outputs"] = self._structured_outputs(**constraint)
-            except TypeError as error:
-                raise ValueError(f"structured_outputs: {error}") from None
+            fields["structured_outputs"] = self._structured_outputs(**constraint)
         # Stop strings are found in the engine's own text; without them no text is needed there.
         return self._sampling_params(**fields, detokenize=bool(fields.get("stop")), output_kind=output_kind)
 
