@@ -17,6 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -26,7 +27,7 @@ from gym_ray.agents.load import make_agent
 from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.garbage import Garbage
-from gym_ray.collect.group import settle_group
+from gym_ray.collect.group import judge, judgeable, mask, settle_group
 from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
 from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
 from gym_ray.collect.journal.record import decode, encode
@@ -170,7 +171,8 @@ class AgentWorker:
         if maker.resources.scores_groups:
             members = [self._member(maker, task, index) for index in missing]
             deadline_s = self._setup.config.collect.group_deadline_s
-            finished = await settle_group(maker, task, members, deadline_s, self._finish)
+            settle = partial(self._settle, maker, task)
+            finished = await settle_group(members, deadline_s, settle, self._finish)
         else:
             finished = sum(await asyncio.gather(*(self._single(maker, task, index) for index in missing)))
         return finished, known, len(missing) - finished
@@ -192,7 +194,7 @@ class AgentWorker:
     async def _begin(
         self, maker: RolloutMaker, task: TaskSpec, index: int, keep: Callable[[Rollout], None]
     ) -> Rollout | None:
-        deaths = self._history.deaths(task.number, index) if self._history else NO_DEATHS
+        deaths = self._deaths(task.number, index)
         if deaths.total > 1:
             # Suspects may wait for long; nobody waits for them.
             self._boarding.leave()
@@ -207,7 +209,7 @@ class AgentWorker:
     ) -> Rollout | None:
         """One rollout in its lane, given to ``keep``; None when the run is stopping and it was not begun."""
         if deaths.alone >= self._setup.config.collect.max_worker_deaths:
-            keep(poisonous := self._poisonous(maker, task, index, deaths.total))
+            keep(poisonous := self._poisonous(maker, task, index, deaths))
             return poisonous
         with self._reporter.waiting():
             if not self._begun.try_pass():
@@ -228,10 +230,33 @@ class AgentWorker:
         finally:
             lane.release()
 
-    def _poisonous(self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: int) -> Rollout:
-        reason = f"its agent worker died {deaths} times while it ran, the last times with nothing else running"
-        rollout = maker.blank(task, index, attempt=deaths)
-        rollout.failure = Failure(FailureKind.KILL_SHAPED, Stage.WORKER, reason)
+    async def _settle(self, maker: RolloutMaker, task: TaskSpec, group: list[Rollout]) -> None:
+        """A group's verdict, in its lane and journalled as a rollout is: it may kill this process too."""
+        able = judgeable(group)
+        known = (self._deaths(task.number, one.rollout_index) for one in able)
+        deaths = max(known, key=lambda one: one.total, default=NO_DEATHS)
+        lane = self._lanes.of(deaths.total)
+        await lane.acquire()
+        try:
+            if deaths.alone >= self._setup.config.collect.max_worker_deaths:
+                mask(able, Failure(FailureKind.KILL_SHAPED, Stage.GROUP, _killer("its group's verifier", deaths)))
+            elif able:
+                self._journal.start(task.number, able[0].rollout_index, alone=self._lanes.alone(deaths.total))
+                with self._reporter.flying(Flight(f"{task.environment}/{task.task_id}/group", "group")):
+                    await judge(maker, task, able)
+            for rollout in group:
+                self._finish(rollout)
+            if deaths.total > 1:
+                await self._journal.flushed()
+        finally:
+            lane.release()
+
+    def _deaths(self, task: int, index: int) -> Deaths:
+        return self._history.deaths(task, index) if self._history else NO_DEATHS
+
+    def _poisonous(self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: Deaths) -> Rollout:
+        rollout = maker.blank(task, index, attempt=deaths.total)
+        rollout.failure = Failure(FailureKind.KILL_SHAPED, Stage.WORKER, _killer("it", deaths))
         return rollout
 
     def _finish(self, rollout: Rollout) -> None:
@@ -262,3 +287,7 @@ class AgentWorker:
         await self._model.close()
         for maker in self._makers.values():
             await maker.resources.aclose()
+
+
+def _killer(what: str, deaths: Deaths) -> str:
+    return f"the agent worker died {deaths.total} times while {what} ran, the last times with nothing else running"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from gym_ray.agents.base import AgentConfig
 from gym_ray.agents.load import make_agent
 from gym_ray.collect.attempt import Flight, RolloutMaker, TaskSpec
-from gym_ray.collect.group import settle_group
+from gym_ray.collect.group import judge, judgeable, settle_group
 from gym_ray.models.protocol import ModelReply, ModelRequest
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage
 from gym_ray.types.items import assistant_message
@@ -129,9 +129,18 @@ class Ranks(MemoryResources):
 
     scores_groups = True
 
-    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward]:
+    async def verify_group(self, task: dict[str, Any], trajectories: list[Trajectory]) -> list[Reward | MaskRollout]:
         self.group = len(trajectories)
         return [Reward(float(rank)) for rank in range(len(trajectories))]
+
+
+def settler(made: RolloutMaker, finished: list[Rollout]) -> Callable[[list[Rollout]], Awaitable[None]]:
+    async def settle(group: list[Rollout]) -> None:
+        if able := judgeable(group):
+            await judge(made, TASK, able)
+        finished.extend(group)
+
+    return settle
 
 
 async def settle(resources: MemoryResources, delays: list[float], deadline_s: float | None) -> list[Rollout]:
@@ -143,7 +152,7 @@ async def settle(resources: MemoryResources, delays: list[float], deadline_s: fl
         return await made.make(TASK, index, Flight(f"t-{index}"))
 
     members = [member(index, delay) for index, delay in enumerate(delays)]
-    assert await settle_group(made, TASK, members, deadline_s, finished.append) == len(delays)
+    assert await settle_group(members, deadline_s, settler(made, finished), finished.append) == len(delays)
     return sorted(finished, key=lambda rollout: rollout.rollout_index)
 
 
@@ -161,6 +170,20 @@ async def test_a_straggler_is_masked_not_judged_in_secret() -> None:
     assert group[1].failure is not None
     assert group[1].failure.kind == FailureKind.COHORT_INCOMPLETE
     assert resources.group == 2
+
+
+async def test_one_member_may_be_masked_alone() -> None:
+    class Spares(Ranks):
+        async def verify_group(
+            self, task: dict[str, Any], trajectories: list[Trajectory]
+        ) -> list[Reward | MaskRollout]:
+            return [Reward(1.0), MaskRollout(FailureKind.JUDGE_FAILED, "away")]
+
+    scored, masked = await settle(Spares(), [0.0, 0.0], None)
+    assert (scored.outcome, scored.failure) == (Outcome.SCORED, None)
+    assert (masked.outcome, masked.reward) == (Outcome.MASKED, None)
+    assert masked.failure is not None
+    assert (masked.failure.kind, masked.failure.stage) == (FailureKind.JUDGE_FAILED, Stage.GROUP)
 
 
 async def test_a_group_verifier_that_raises_masks_the_group() -> None:
@@ -183,6 +206,6 @@ async def test_a_group_of_failures_is_not_judged(count: int) -> None:
     made = maker(resources, model=broken)
     finished: list[Rollout] = []
     members = [made.make(TASK, index, Flight(f"t-{index}")) for index in range(count)]
-    await settle_group(made, TASK, members, None, finished.append)
+    await settle_group(members, None, settler(made, finished), finished.append)
     assert [rollout.outcome for rollout in finished] == [Outcome.FAILED] * count
     assert not hasattr(resources, "group")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gym_ray import ResourcesServer, Reward, TaskRow, Trajectory, tool
+from gym_ray.types.errors import MaskRollout
 
 
 class Sum(ResourcesServer):
@@ -105,6 +106,22 @@ class Longest(ResourcesServer):
 
     pure = True
 
-    async def verify_group(self, task: TaskRow, trajectories: Sequence[Trajectory]) -> list[Reward | float]:
+    async def verify_group(
+        self, task: TaskRow, trajectories: Sequence[Trajectory]
+    ) -> list[Reward | float | MaskRollout]:
         longest = max(len(trajectory.text) for trajectory in trajectories)
         return [Reward(float(len(one.text) == longest), extra={"group": len(trajectories)}) for one in trajectories]
+
+
+class PoisonousGroup(ResourcesServer):
+    """A group verifier that kills the process that hosts it when its row says so (inline: the agent worker)."""
+
+    pure = True
+
+    class Task(TaskRow):
+        deadly: bool
+
+    async def verify_group(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Reward | float | MaskRollout]:
+        if task.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [1.0] * len(trajectories)
