@@ -1,9 +1,10 @@
 """One model call with all its attempts: gate, address, transport, backoff.
 
-Invariants: at most ``policy.max_attempts`` attempts (a client that is ``patient`` does not count those that
-found nobody listening: its replicas restart), never beyond ``timeout_s`` from the moment the gate let the
-call in; a call that backs off keeps its place in the gate, so that an endpoint that refuses sees fewer
-calls, not more; what leaves is the reply or one :class:`RolloutError` that says how often was tried.
+Invariants: at most ``policy.max_attempts`` attempts, never beyond ``timeout_s`` from the moment the gate let
+the call in (those that met a paused model count for neither, and a client that is ``patient`` does not count
+those that found nobody listening: its replicas restart); a call that backs off keeps its place in the gate, so
+that an endpoint that refuses sees fewer calls, not more; what leaves is the reply or one :class:`RolloutError`
+that says how often was tried.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Caller:
         deadline = began + self._timeout_s
         failures: list[tuple[CallFailure, Address | None]] = []
         while True:
-            address = None
+            address, sent = None, asyncio.get_running_loop().time()
             try:
                 address = self._addresses.pick(session, _worn_out(failures) if failures else ())
                 answer = await self._transport.send(address, route, body, deadline)
@@ -74,6 +75,8 @@ class Caller:
                 reply = decode(answer, address)
             except CallFailure as failure:
                 failures.append((failure, address))
+                if failure.paused:
+                    deadline += asyncio.get_running_loop().time() - sent
                 await self._recover(failures, began, deadline)
             else:
                 self._addresses.found(address)
@@ -85,12 +88,12 @@ class Caller:
         failure, address = failures[-1]
         if failure.overload:
             self._gate.overloaded(failure.retry_after)
-        counted = sum(not (self._patient and one.lost) for one, _ in failures)
+        counted = sum(not (one.paused or (self._patient and one.lost)) for one, _ in failures)
         if not failure.retry or counted >= self._policy.max_attempts:
             raise self._spent(failures, began) from None
         if failure.lost:
             await self._addresses.lost(address, deadline - asyncio.get_running_loop().time())
-        delay = self._delay(failure, len(failures))
+        delay = 0.0 if failure.paused else self._delay(failure, len(failures))
         if asyncio.get_running_loop().time() + delay >= deadline:
             raise self._spent(failures, began) from None
         await asyncio.sleep(delay)
@@ -115,5 +118,5 @@ class Caller:
 
 def _worn_out(failures: list[tuple[CallFailure, Address | None]]) -> list[Address]:
     """Addresses that failed this call twice, not counting those where nobody listened: try elsewhere."""
-    tried = [address for failure, address in failures if address is not None and not failure.lost]
+    tried = [address for failure, address in failures if address is not None and not (failure.lost or failure.paused)]
     return [address for address in dict.fromkeys(tried) if tried.count(address) > 1]

@@ -17,6 +17,7 @@ class CallFailure(RolloutError):
         overload: the endpoint had too much to do (429, 503, no answer in time): send less at once.
         retry_after: seconds the server asked us to wait, or None.
         lost: nobody listens at this address; another one may serve.
+        paused: the model is paused on purpose: neither an attempt nor any of the call's time was spent.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class CallFailure(RolloutError):
         overload: bool = False,
         retry_after: float | None = None,
         lost: bool = False,
+        paused: bool = False,
     ) -> None:
         super().__init__(kind, Stage.MODEL, reason, terminal=terminal)
         self.retry, self.overload, self.retry_after, self.lost = retry, overload, retry_after, lost
+        self.paused = paused
 
 
 def invalid_reply(reason: str) -> CallFailure:

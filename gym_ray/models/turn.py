@@ -7,7 +7,8 @@ or null: the prompt was ``prefix[:kept] + suffix`` (``kept`` is 0 when a new seg
 of a long history are not sent back. An error is ``{"error": {kind, reason, terminal}}`` with a 4xx or 5xx.
 
 Replicas come and go. Their addresses are listed anew every few seconds and whenever one is lost, and while
-none is up a call waits for one until its deadline.
+none is up a call waits for one until its deadline. A model that is paused for new weights holds calls for
+a while and then says so: they are made again, and no attempt or time of theirs is spent.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gym_ray.models.protocol import ModelReply, ModelRequest
 from gym_ray.models.remote import make_gate
 from gym_ray.models.reply import finished
 from gym_ray.models.retry import RetryPolicy
-from gym_ray.types.errors import RolloutError, describe
+from gym_ray.types.errors import FailureKind, RolloutError, describe
 from gym_ray.types.tokens import TurnTokens
 from gym_ray.types.trajectory import FinishReason, Usage
 
@@ -86,13 +87,15 @@ class TurnModel:
             kind, reason, terminal = str(error["kind"]), str(error["reason"]), bool(error["terminal"])
         except (CallFailure, KeyError, TypeError):
             return failure
+        paused = kind == FailureKind.MODEL_PAUSED
         return CallFailure(
             kind,
             self._transport.scrub(reason),
             terminal=terminal,
             retry=failure.retry and not terminal,
-            overload=failure.overload,
+            overload=failure.overload and not paused,
             retry_after=failure.retry_after,
+            paused=paused,
         )
 
     async def close(self) -> None:

@@ -52,6 +52,8 @@ class FailureKind(StrEnum):
     """The endpoint answered 200 with something that is not a response."""
     MODEL_REJECTED_REQUEST = "model_rejected_request"
     """A 4xx that repeating cannot mend."""
+    MODEL_PAUSED = "model_paused"
+    """Our own model is paused (its weights change): the call was not begun, and is made again."""
     PROMPT_TOO_LONG = "prompt_too_long"
     """The very first prompt does not fit the context window."""
     EMPTY_GENERATION = "empty_generation"

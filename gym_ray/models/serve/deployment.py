@@ -8,8 +8,11 @@ same :class:`~gym_ray.models.serve.app.App`. Whatever ``model.serve.engine`` nam
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import importlib
 import logging
+import os
 import time
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -22,10 +25,13 @@ from starlette.routing import Mount
 
 from gym_ray.models.config import ModelConfig, ServeConfig
 from gym_ray.models.remote import secret_of
+from gym_ray.models.serve import checkpoint
 from gym_ray.models.serve.app import App
-from gym_ray.models.serve.endpoints import Endpoints
+from gym_ray.models.serve.desired import DesiredState
+from gym_ray.models.serve.endpoints import Endpoints, own_name
 from gym_ray.models.serve.engine import Responder
 from gym_ray.models.serve.listener import Listener
+from gym_ray.models.serve.live import Followed, Follower, PauseMode
 from gym_ray.models.serve.policy import Policy
 from gym_ray.types.errors import UserError, describe
 
@@ -46,7 +52,7 @@ DEPLOYMENT_OPTIONS: dict[str, Any] = {
 
 
 class Replica:
-    """One replica: an engine or responder, its app, its listener."""
+    """One replica: an engine or responder, its app, its listener, and what keeps its weights up to date."""
 
     serving: ClassVar[App]
     """The app of this process, for Serve's door."""
@@ -55,6 +61,11 @@ class Replica:
         self._endpoints = Endpoints(app_name)
         self._responder = build_responder(config)
         await self._responder.start()
+        self._weights = _with_local_path(config.serve).path
+        live = getattr(self._responder, "live", None)
+        self._follower = Follower(live, DesiredState(app_name), own_name()) if live is not None else None
+        if self._follower is not None and (await self._follower.follow()).error:
+            raise RuntimeError(f"the newest weights cannot be loaded: {self._follower.broken}")
         user_key = self._endpoints.user_key()
         keys = [user_key] if user_key else []
         Replica.serving = App(self._responder, config.name, keys)
@@ -69,13 +80,47 @@ class Replica:
         """Called by Serve, which replaces a replica that keeps raising. Agents are sent elsewhere at once."""
         try:
             await self._responder.health()
+            if self._follower is not None and self._follower.broken:
+                raise RuntimeError(self._follower.broken)
         except Exception:
-            self._listed = False
-            self._endpoints.withdraw()
+            self._withdraw()
             raise
+        if self._follower is not None and await self._follower.behind():
+            # Told while it was out of reach. Loading may take longer than a health check.
+            self._catching_up = asyncio.create_task(self.follow("keep"))
         if not self._listed:
             self._endpoints.announce(self._address)
             self._listed = True
+
+    def _withdraw(self) -> None:
+        self._listed = False
+        self._endpoints.withdraw()
+
+    async def follow(self, mode: PauseMode) -> Followed:
+        """Go where the desired state is; called on all replicas after it changed."""
+        assert self._follower is not None, "check_weights was asked first"
+        report = await self._follower.follow(mode)
+        if report.error:
+            self._withdraw()
+        return report
+
+    async def check_weights(self, path: str | None, shapes: checkpoint.Shapes | None) -> str | None:
+        """Why weights at ``path``, or of these ``shapes``, cannot be this model's; None when they can.
+
+        With neither: whether weights can change at all.
+        """
+        if self._follower is None:
+            return "this engine's weights cannot change while it runs"
+        return None if path is shapes is None else await asyncio.to_thread(self._compare, path, shapes)
+
+    def _compare(self, path: str | None, shapes: checkpoint.Shapes | None) -> str | None:
+        try:
+            new = checkpoint.shapes(path) if shapes is None and path is not None else shapes
+            if self._weights is None or not os.path.isdir(self._weights):
+                return None  # A name on a hub: what the model consists of is known to the engine alone.
+            return checkpoint.difference(new or {}, checkpoint.shapes(self._weights))
+        except UserError as error:
+            return str(error)
 
     async def __del__(self) -> None:
         # Serve awaits this once, after its own requests have ended.
@@ -140,6 +185,7 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     key = secret_of("model.serve.api_key_env", settings.api_key_env)
     _start_serve(settings)
     Endpoints(app_name).set_user_key(key)
+    DesiredState(app_name).begin(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
     replica = serve.deployment(serve.ingress(_serve_door)(Replica))
     application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(
         config, app_name
@@ -157,6 +203,7 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
 def undeploy(app_name: str = "model") -> None:
     """Take the model down; returns when its replicas are gone."""
     serve.delete(app_name)
+    DesiredState(app_name).clear()
 
 
 def placement(settings: ServeConfig) -> dict[str, Any]:

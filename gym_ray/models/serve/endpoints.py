@@ -48,11 +48,11 @@ class Endpoints:
 
     def announce(self, address: str) -> None:
         """Put the calling replica on the list."""
-        _internal_kv_put(self._key(_own_name()), address.encode(), overwrite=True, namespace=_NAMESPACE)
+        _internal_kv_put(self._key(own_name()), address.encode(), overwrite=True, namespace=_NAMESPACE)
 
     def withdraw(self) -> None:
         """Take the calling replica off the list."""
-        _internal_kv_del(self._key(_own_name()), namespace=_NAMESPACE)
+        _internal_kv_del(self._key(own_name()), namespace=_NAMESPACE)
 
     def token(self) -> str:
         """What opens the replicas' own listeners. Made by whoever asks first; the same as long as the cluster."""
@@ -76,6 +76,7 @@ class Endpoints:
         return f"endpoints/{self.app_name}/{actor}".encode()
 
 
-def _own_name() -> str:
+def own_name() -> str:
+    """The calling actor's name."""
     name: str = ray.get_runtime_context().get_actor_name()
     return name

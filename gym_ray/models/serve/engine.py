@@ -27,7 +27,8 @@ class Generation:
     ``stopped``: ended at a stop token or string; false: cut by the token limit. ``stop_text``: the stop
     string that ended it, if one did. ``cached``: prompt tokens found in the prefix cache. ``version``:
     policy version that sampled, one int, or one per id. ``top``: for each id the most likely ones at its
-    place with their logprobs, if they were asked for.
+    place with their logprobs, if they were asked for. ``overall``: on the last piece of a stream, ``version`` of
+    the whole call, which is exact where that of the pieces is that of the moment they were read.
     """
 
     ids: list[int]
@@ -37,10 +38,11 @@ class Generation:
     stop_text: str | None = None
     version: int | list[int] = 0
     top: list[dict[int, float]] | None = None
+    overall: int | list[int] | None = None
 
     def extend(self, piece: Generation) -> None:
         """Add what the same call sampled next; how it ended is the later one's word."""
-        if not self.ids:
+        if not self.ids or piece.overall is not None:
             self.version = piece.version
         elif self.version != piece.version or isinstance(piece.version, list):
             self.version = _per_id(self) + _per_id(piece)
@@ -122,6 +124,7 @@ class Responder(Lifecycle, Protocol):
 
     May also have ``token_texts(ids) -> list[str]``: the text of each id, for the logprobs of Chat Completions;
     and ``stream(turn) -> AsyncGenerator[Piece, None]``: the same reply as it comes. Without it a stream has one piece.
+    ``live``: the :class:`~gym_ray.models.serve.live.Live` engine behind it, or None.
     """
 
     async def respond(self, turn: Turn) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gym_ray.models.chat import chat_params, extra_fields
 from gym_ray.models.config import ModelConfig
 from gym_ray.models.serve.certain import Detokenizer
 from gym_ray.models.serve.engine import Engine, Generation, Piece, Turn
+from gym_ray.models.serve.live import Live
 from gym_ray.models.serve.parse import OutputParser
 from gym_ray.models.serve.render import Renderer
 from gym_ray.models.serve.sampling import rejected, sampling_fields
@@ -44,13 +45,20 @@ class Policy:
 
     def __init__(self, engine: Engine, config: ModelConfig) -> None:
         self._engine, self._config = engine, config
+        self.live = engine if isinstance(engine, Live) else None
         self._number = count()
 
     async def start(self) -> None:
         """Start the engine, then what needs its tokenizer."""
         await self._engine.start()
         serve, tokenizer, stop_ids = self._config.serve, self._engine.tokenizer, self._engine.stop_ids
-        self._renderer = Renderer(tokenizer, stop_ids, serve.chat_template, serve.chat_template_kwargs)
+        self._renderer = Renderer(
+            tokenizer,
+            stop_ids,
+            serve.chat_template,
+            serve.chat_template_kwargs,
+            keep_reasoning=self._config.keep_reasoning,
+        )
         self._parser = OutputParser(tokenizer, stop_ids, serve)
 
     async def health(self) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 from gym_ray.models.config import ModelConfig
+from gym_ray.models.serve.checkpoint import shapes
 from gym_ray.models.serve.engine import Turn
+from gym_ray.models.serve.live import Valve
 from gym_ray.types.items import Item, assistant_message
 
 
@@ -50,6 +53,44 @@ class ScriptedModel:
     def token_texts(self, ids: list[int]) -> list[str]:
         """Ids have no text here."""
         return [f"<{token}>" for token in ids]
+
+
+class LiveModel(ScriptedModel):
+    """One that says which weights it has: the first of their bytes, and the version.
+
+    Settings: ``bad``, a file; a replica whose process id is in it fails to load.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._bad = config.serve.engine_args.get("bad")
+        self.live, self.version, self.weights, self._valve = self, 0, "as deployed", Valve()
+
+    @property
+    def paused(self) -> bool:
+        """See ``Live``."""
+        return self._valve.closed
+
+    async def pause(self, mode: str) -> None:
+        """See ``Live``."""
+        self._valve.close()
+
+    async def resume(self) -> None:
+        """See ``Live``."""
+        self._valve.open()
+
+    async def load(self, directory: str, version: int) -> None:
+        """See ``Live``."""
+        assert self.paused
+        if self._bad and str(os.getpid()) in Path(self._bad).read_text():  # noqa: ASYNC240
+            raise RuntimeError("out of memory")
+        files = sorted(Path(directory).glob("*.safetensors"))  # noqa: ASYNC240
+        self.weights, self.version = " ".join(name for file in files for name in shapes(file.parent)), version
+
+    async def respond(self, turn: Turn) -> dict[str, Any]:
+        """What it is made of."""
+        await self._valve.enter()
+        return _reply([assistant_message(f"{self.version} {self.weights} {os.getpid()}")], 0)
 
 
 def _reply(items: list[Item], tokens: int) -> dict[str, Any]:
