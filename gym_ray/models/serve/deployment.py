@@ -111,7 +111,7 @@ class Replica:
         """
         if self._follower is None:
             return "this engine's weights cannot change while it runs"
-        return None if path is shapes is None else await asyncio.to_thread(self._compare, path, shapes)
+        return None if path is None and shapes is None else await asyncio.to_thread(self._compare, path, shapes)
 
     def _compare(self, path: str | None, shapes: checkpoint.Shapes | None) -> str | None:
         try:
