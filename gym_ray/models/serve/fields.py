@@ -49,6 +49,13 @@ _REFUSED: dict[str, tuple[str, Any]] = {
 }
 """Why a field is refused, and the value that asks for nothing."""
 _READ = frozenset({*ENGINE_FIELDS, *READ_ELSEWHERE, *WITHOUT_EFFECT, *TRANSLATED, "max_completion_tokens"})
+_SHAPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(
+        ("chat_template_kwargs", "metadata", "reasoning", "response_format", "stream_options", "text"),
+        (dict, "an object"),
+    ),
+    "tools": (list, "a list"),
+}
 _told: set[str] = set()
 
 
@@ -56,11 +63,15 @@ def turn_params(body: Json) -> Json:
     """The fields of a request that a turn can use, nulls left out.
 
     Raises:
-        RolloutError: a field asks for what this server cannot do.
+        RolloutError: a field asks for what this server cannot do, or has another shape.
     """
     params = {}
     for key, value in body.items():
-        if value is None or key in _NOT_PARAMS:
+        if value is None:
+            continue
+        if key in _SHAPES and not isinstance(value, _SHAPES[key][0]):
+            raise rejected(f"`{key}` must be {_SHAPES[key][1]}")
+        if key in _NOT_PARAMS:
             continue
         if key in _REFUSED:
             why, neutral = _REFUSED[key]

@@ -41,19 +41,25 @@ def responses_turn(body: Json) -> Turn:
     """A Responses request as a turn."""
     if not isinstance(body.get("input"), str | list):
         raise rejected("`input` must be a string or a list of items")
-    return _turn(body, input_items(body))
+    return _turn(body, _objects(input_items(body), "input"))
 
 
 def chat_turn(body: Json) -> Turn:
     """A Chat Completions request as a turn."""
     if not isinstance(body.get("messages"), list):
         raise rejected("`messages` must be a list")
-    return _turn(body, [item for message in body["messages"] for item in _chat_items(message)])
+    return _turn(body, [item for message in _objects(body["messages"], "messages") for item in _chat_items(message)])
 
 
 def _turn(body: Json, items: list[Item]) -> Turn:
     prefix, covered = _exact_history(items)
-    return {"params": turn_params(body), "items": items, "session": "http", "prefix": prefix, "covered": covered}
+    return {"params": turn_params(body), "items": items, "session": None, "prefix": prefix, "covered": covered}
+
+
+def _objects(items: list[Any], name: str) -> list[Json]:
+    if not items or not all(isinstance(item, dict) for item in items):
+        raise rejected(f"`{name}` must hold objects, at least one")
+    return items
 
 
 def _chat_items(message: Json) -> list[Item]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import yaml
@@ -153,6 +154,99 @@ async def test_an_openai_client_gets_a_structured_answer_through_the_public_face
     assert response.output
     assert response.usage is not None
     assert 1 <= response.usage.output_tokens <= 8
+
+
+STREAMED: dict[str, Any] = {
+    "plain": {},
+    "thinking": {"chat_template_kwargs": {"enable_thinking": True}},
+    "calls": {"tools": [{"type": "function", "function": {k: v for k, v in TAKE.items() if k != "type"}}]},
+    "forced": {
+        "tools": [{"type": "function", "function": {k: v for k, v in TAKE.items() if k != "type"}}],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    },
+    "stop": {"stop": ["e", "a"], "top_logprobs": 3},
+}
+
+
+@pytest.mark.parametrize("kind", STREAMED)
+async def test_a_stream_adds_up_to_the_same_call_unstreamed(endpoints: Any, kind: str) -> None:
+    client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", max_retries=0)
+    body = {**STREAMED[kind], "return_token_ids": True}
+    asked: Any = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "Take some cups."}],
+        "max_tokens": 150,
+        "seed": 5,
+        "logprobs": True,
+        "extra_body": body,
+    }
+    plain = (await client.chat.completions.create(**asked)).model_dump()["choices"][0]
+    chunks = [chunk.model_dump() async for chunk in await client.chat.completions.create(**asked, stream=True)]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert len(choices) > 3
+    assert [token for choice in choices for token in choice.get("token_ids") or []] == plain["token_ids"]
+    entries = [entry for choice in choices for entry in (choice["logprobs"] or {}).get("content") or []]
+    assert entries == plain["logprobs"]["content"]
+    assert {len(entry["top_logprobs"]) for entry in entries} == {3 if kind == "stop" else 0}
+    message = plain["message"]
+    for name in ("content", "reasoning"):
+        assert "".join(choice["delta"].get(name) or "" for choice in choices) == (message.get(name) or "")
+    said = [call["function"]["arguments"] for choice in choices for call in choice["delta"].get("tool_calls") or []]
+    assert "".join(said) == "".join(call["function"]["arguments"] for call in message["tool_calls"] or [])
+    assert choices[-1]["finish_reason"] == plain["finish_reason"]
+    if kind == "forced":
+        assert len(message["tool_calls"]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": "x"},
+        {"seed": 1 << 70},
+        {"top_k": 1.5},
+        {"stop_token_ids": ["a"]},
+        {"stop_token_ids": [-5]},
+        {"logit_bias": {"x": 1}},
+        {"logit_bias": {"999999": 1}},
+        {"top_logprobs": 1000},
+        {"min_tokens": -1},
+        {"stop": [""]},
+        {"bad_words": [""]},
+        {"allowed_token_ids": []},
+        {"allowed_token_ids": [10**6]},
+        {"temperature": 1e-40},
+        {"structured_outputs": {"jason": 1}},
+        {"structured_outputs": {"json": "{"}},
+        {"structured_outputs": {"regex": "("}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "no such"}}}},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": "json"},
+        {"tools": [{"type": "function"}]},
+        {"tools": "none"},
+        {"chat_template_kwargs": "none"},
+        {"chat_template_kwargs": {"tokenize": True}},
+        {"messages": [{"role": "user", "content": 5}]},
+        {"messages": [{"role": "user"}]},
+        {"messages": ["go"]},
+        {"messages": []},
+        {"messages": [{"role": "assistant", "content": "a", "prompt_token_ids": ["x"], "generation_token_ids": [1]}]},
+        {"messages": [{"role": "assistant", "content": "a", "prompt_token_ids": [-1], "generation_token_ids": [1]}]},
+        {"messages": [{"role": "assistant", "content": "a", "prompt_token_ids": [1], "generation_token_ids": [10**6]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+    ],
+    ids=str,
+)
+async def test_nothing_that_a_client_sends_hurts_the_engine(endpoints: Any, wrong: dict[str, Any]) -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "go"}], "max_tokens": 4, **wrong}
+    url = f"http://127.0.0.1:{PORT}"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+            reply = await response.json()
+            assert response.status in (200, 400), reply
+        good = {"model": "tiny", "messages": [{"role": "user", "content": "go"}], "max_tokens": 4}
+        async with session.post(f"{url}/v1/chat/completions", json=good) as response:
+            assert response.status == 200
 
 
 async def test_leaving_stops_the_engine_and_death_takes_its_processes(model: TurnModel, endpoints: Any) -> None:
