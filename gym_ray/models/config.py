@@ -78,6 +78,9 @@ class ModelConfig(Settings):
     """How exact ids are asked for. auto: as vLLM wants if `/models` says it is one. vllm, nemo_rl: insist."""
     split_think: bool = False
     """Turn `<think>...</think>` in an answer's text into a reasoning item (endpoints without a parser for it)."""
+    keep_reasoning: bool = False
+    """Leave earlier reasoning in the prompt where the chat template strips it, so that a rollout stays one segment
+    (kind vllm). The model then reads more than its template would show it."""
     sampling: dict[str, Any] = Field(default_factory=dict)
     """Create parameters that fill what a row leaves unset (`{temperature: 1.0, max_output_tokens: 4096}`)."""
     sampling_overrides: dict[str, Any] = Field(default_factory=dict)

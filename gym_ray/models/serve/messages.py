@@ -28,15 +28,15 @@ def template_messages(items: list[Item]) -> list[Message]:
     return messages
 
 
-def last_turn_start(items: list[Item]) -> int:
-    """Index of the first item of the model's last turn; ``len(items)`` when something else came after it."""
-    start = len(items)
-    while start and _is_output(items[start - 1]):
-        start -= 1
-    return start
+def last_turn_start(items: list[Item], end: int) -> int:
+    """Index of the first item of the model's turn that ends before ``end``; ``end`` when something else stands there."""
+    while end and is_output(items[end - 1]):
+        end -= 1
+    return end
 
 
-def _is_output(item: Item) -> bool:
+def is_output(item: Item) -> bool:
+    """True for what the model said: reasoning, calls and its messages."""
     return item.get("type") in ("reasoning", "function_call") or is_assistant_message(item)
 
 

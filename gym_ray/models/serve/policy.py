@@ -102,7 +102,8 @@ class Policy:
     def _call(self, turn: Turn) -> _Call:
         try:
             body = {**chat_params(turn["params"]), **extra_fields(turn["params"], {})}
-            prompt, kept = self._renderer.prompt(turn["items"], body, turn.get("prefix"), turn.get("covered", 0))
+            prefix, covered = turn.get("prefix"), turn.get("covered", 0)
+            prompt, kept = self._renderer.prompt(turn["items"], body, prefix, covered, turn.get("session"))
             room = self._engine.max_len - len(prompt)
             sampling = self._parser.enforced(body, sampling_fields(body, room))
         except (KeyError, TypeError, AttributeError, ValueError) as error:

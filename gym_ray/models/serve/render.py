@@ -5,115 +5,131 @@ is the earlier prompt and sampled ids as they were, plus the ids of what the tem
 Where the template rewrites history (it strips earlier reasoning, say) the whole conversation is rendered
 afresh and ``kept`` is 0: a new segment. In doubt it is a new segment; an extension is never guessed.
 
-How the new part is found. With P = the text of the conversation before the model's last turn, and T = the
-text of all of it: T must begin with P; the last turn's end mark is the first one after P; what follows the
-mark is new. Two checks guard this: the marks before that point must be as many in the text as in the ids,
-and the turn's reasoning must still be there.
+What is appended is found in one of two ways. The whole conversation is rendered; then the end marks in text
+and ids must agree in number. Or, where the template has been shown to look no further back
+(:class:`~gym_ray.models.serve.suffix.Locality`) and this process itself rendered the session's previous
+prompt, a short stand-in takes the history's place: the cost of a turn is then that of its new items.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from gym_ray.models.serve.messages import last_turn_start, template_messages
-from gym_ray.models.serve.sampling import rejected
-from gym_ray.types.errors import RolloutError, describe
-from gym_ray.types.items import Item, item_text
+import orjson
 
-_MARK = "gym ray"
+from gym_ray.models.serve.messages import last_turn_start
+from gym_ray.models.serve.outline import Outline, extended, kinds, outline_of
+from gym_ray.models.serve.suffix import Locality, Scene, Step, Suffixes
+from gym_ray.models.serve.template import Template, template_kwargs
+from gym_ray.types.items import Item
+
+MAX_SESSIONS = 16_384
+"""Sessions remembered. A forgotten one costs a whole render, nothing else."""
+_TAIL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A session's latest prompt: how many items and ids, its last ids, and the items' outline."""
+
+    items: int
+    ids: int
+    tail: list[int]
+    outline: Outline | None
 
 
 class Renderer:
     """Renders with one tokenizer and template. Not thread-safe; cheap enough for the event loop."""
 
-    def __init__(self, tokenizer: Any, stop_ids: Sequence[int], template: str | None, kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop_ids: Sequence[int],
+        template: str | None,
+        kwargs: dict[str, Any],
+        *,
+        keep_reasoning: bool = False,
+    ) -> None:
         """``template``: a file's path, a template's text, or None for the tokenizer's own."""
-        self._tokenizer, self._kwargs, self._template = tokenizer, kwargs, _load_template(template)
-        self._end_text, self._end_id = self._find_end_mark(stop_ids)
+        self._kwargs = kwargs
+        self._template = Template(tokenizer, stop_ids, template)
+        self._suffixes = Suffixes(self._template, keep_reasoning)
+        self._locality = Locality(self._template, self._suffixes)
+        self._sessions: OrderedDict[str, _Rendered] = OrderedDict()
 
     def prompt(
-        self, items: list[Item], body: dict[str, Any], prefix: list[int] | None, covered: int
+        self,
+        items: list[Item],
+        body: dict[str, Any],
+        prefix: list[int] | None,
+        covered: int,
+        session: str | None = None,
     ) -> tuple[list[int], int]:
         """Prompt ids of the next turn, and how many of them are ``prefix``, kept as they were.
 
         ``prefix``: ids of the previous call, prompt and sampled. ``covered``: how many ``items`` they stand
         for; the caller vouches that these items are as they were. ``body``: the request in Chat Completions
-        form; tools and template arguments are read from it.
+        form; tools and template arguments are read from it. ``session``: whose conversation this is.
 
         Raises:
             RolloutError: the template refuses this conversation.
         """
-        text = self._render(items, body, generate=True)
-        if prefix and self._end_text:
-            suffix = self._suffix(text, items[:covered], body, prefix)
-            if suffix is not None:
-                return prefix + suffix, len(prefix)
-        return self._encode(text), 0
+        tools, kwargs = body.get("tools"), template_kwargs(body, self._kwargs)
+        scene = Scene(tools, kwargs, orjson.dumps([tools, kwargs]))
+        start = last_turn_start(items, covered) if prefix and self._template.end_text else covered
+        if not prefix or start == covered:
+            prompt, kept, outline = self._encode_all(items, scene), 0, outline_of(items)
+        else:
+            prompt, kept, outline = self._continue(items, start, covered, prefix, scene, session)
+        if session is not None:
+            self._remember(session, _Rendered(len(items), len(prompt), prompt[-_TAIL:], outline))
+        return prompt, kept
 
-    def _suffix(self, text: str, seen: list[Item], body: dict[str, Any], prefix: list[int]) -> list[int] | None:
-        """Ids to append to ``prefix``, or None when the template rewrote what ``prefix`` stands for."""
-        start = last_turn_start(seen)
-        if start == len(seen):
+    def _continue(
+        self, items: list[Item], start: int, covered: int, prefix: list[int], scene: Scene, session: str | None
+    ) -> tuple[list[int], int, Outline | None]:
+        """Prompt, kept ids and outline where the model has spoken before, in ``items[start:covered]``."""
+        step = Step(items[start:covered], items[covered:])
+        history = self._history(session, start, prefix)
+        kind = history and self._locality.kind(history, step, scene)
+        local = self._locality.knows(kind) if kind else False
+        text = None
+        if history and local:
+            suffix = self._suffixes.near(history, step, scene)
+        else:
+            text = self._template.render(items, scene.tools, scene.kwargs, generate=True)
+            marks = prefix.count(self._template.end_id) + (prefix[-1] != self._template.end_id)
+            suffix = self._suffixes.find(items[:start], step, scene, text, marks)
+            if history and local is None:
+                self._locality.judge(kind, history, step, scene, suffix)
+        outline = extended(history, kinds(step.turn + step.new)) if history else outline_of(items)
+        fresh = self._ids_after(prefix, suffix)
+        if fresh is not None:
+            return prefix + fresh, len(prefix), outline
+        return self._encode_all(items, scene) if text is None else self._template.encode(text), 0, outline
+
+    def _ids_after(self, prefix: list[int], suffix: str | None) -> list[int] | None:
+        """Encoded with the end mark in front, as it stands in the whole text. A turn cut short gets its mark now."""
+        ids = self._template.encode(suffix) if suffix else []
+        if not ids or ids[0] != self._template.end_id:
             return None
-        try:
-            before = self._render(seen[:start], body, generate=False) if start else ""
-        except RolloutError:
+        return ids[1:] if prefix[-1] == self._template.end_id else ids
+
+    def _encode_all(self, items: list[Item], scene: Scene) -> list[int]:
+        return self._template.encode(self._template.render(items, scene.tools, scene.kwargs, generate=True))
+
+    def _history(self, session: str | None, start: int, prefix: list[int]) -> Outline | None:
+        """The outline of what this process rendered last for ``session``, if ``prefix`` goes on from exactly there."""
+        last = self._sessions.get(session) if session is not None else None
+        if last is None or last.items != start or len(prefix) <= last.ids:
             return None
-        at = text.find(self._end_text, len(before))
-        if at < 0 or not text.startswith(before) or not _reasoning_kept(seen[start:], text[len(before) : at]):
-            return None
-        ended = prefix[-1] == self._end_id
-        if text.count(self._end_text, 0, at) + 1 != prefix.count(self._end_id) + (not ended):
-            return None
-        # Encoded with the mark in front, as it stands in the whole text. A turn cut short gets its mark now.
-        fresh = self._encode(text[at:])
-        return fresh[1:] if ended else fresh
+        return last.outline if prefix[last.ids - len(last.tail) : last.ids] == last.tail else None
 
-    def _render(self, items: list[Item], body: dict[str, Any], *, generate: bool) -> str:
-        try:
-            rendered: str = self._tokenizer.apply_chat_template(
-                template_messages(items),
-                tools=body.get("tools"),
-                chat_template=self._template,
-                add_generation_prompt=generate,
-                tokenize=False,
-                **template_kwargs(body, self._kwargs),
-            )
-        except RolloutError:
-            raise
-        except Exception as error:
-            raise rejected(f"the chat template refused the conversation: {describe(error)}") from error
-        return rendered
-
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def _find_end_mark(self, stop_ids: Sequence[int]) -> tuple[str, int]:
-        """Text and id of the token with which the template ends the model's turn; ``("", -1)``: none."""
-        items = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        tail = self._render(items, {}, generate=False).rpartition(_MARK)[2]
-        ids = self._encode(tail)
-        if not ids or ids[0] not in stop_ids:
-            return "", -1
-        return self._tokenizer.decode(ids[:1], skip_special_tokens=False), ids[0]
-
-
-def template_kwargs(body: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Template arguments: the deployment's defaults, over them the request's own."""
-    kwargs = {**defaults, **(body.get("chat_template_kwargs") or {})}
-    if body.get("reasoning_effort"):
-        kwargs["reasoning_effort"] = body["reasoning_effort"]
-    return kwargs
-
-
-def _reasoning_kept(turn: list[Item], text: str) -> bool:
-    return all(item_text(item).strip() in text for item in turn if item.get("type") == "reasoning")
-
-
-def _load_template(given: str | None) -> str | None:
-    if given is None or "{" in given:
-        return given
-    return Path(given).read_text(encoding="utf-8")
+    def _remember(self, session: str, rendered: _Rendered) -> None:
+        self._sessions[session] = rendered
+        self._sessions.move_to_end(session)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
