@@ -39,7 +39,7 @@ class Sokoban(GymnasiumServer):
         """The board as text. Null: one is made from the next three fields."""
         seed: int | None = None
         """Decides the board. Null without a level: every rollout gets another one."""
-        dim_room: tuple[Annotated[int, Field(ge=5, le=20)], Annotated[int, Field(ge=5, le=20)]] = (6, 6)
+        dim_room: tuple[Annotated[int, Field(ge=4, le=20)], Annotated[int, Field(ge=4, le=20)]] = (6, 6)
         """Rows and columns, outer walls included."""
         num_boxes: int = Field(default=1, ge=1, le=4)
         """How many boxes to push."""
