@@ -70,10 +70,14 @@ class Template:
 
     def _around_a_turn(self) -> tuple[str, str]:
         asked: Item = {"role": "user", "content": "?"}
-        # A turn in the middle: some templates begin the last one otherwise.
-        text = self.render([asked, {"role": "assistant", "content": _MARK}, asked], None, {}, generate=False)
+        try:
+            before = self.render([asked], None, {}, generate=False)
+            # A turn in the middle: some templates begin the last one otherwise.
+            text = self.render([asked, {"role": "assistant", "content": _MARK}, asked], None, {}, generate=False)
+        except RolloutError:
+            return "", ""
         head, _, tail = text.rpartition(_MARK)
-        return head.removeprefix(self.render([asked], None, {}, generate=False)), tail
+        return head.removeprefix(before), tail
 
     def _read(self) -> tuple[tuple[str, ...], int | None]:
         """Strings that the template looks for, in its order, and the largest number in it; None: it is no Jinja."""
