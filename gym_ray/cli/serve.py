@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from gym_ray.cli import serve_env
 from gym_ray.cli.compose import compose_settings, conf_dir, group_choices
 from gym_ray.cli.main import DONE
 from gym_ray.cli.reference import reference
@@ -41,11 +42,13 @@ class ServeRequest(Settings):
 def help_text() -> str:
     """Examples, then every key."""
     groups = {"model": group_choices([conf_dir()]).get("model", [])}
-    return f"{EXAMPLES}\n{reference(ServeRequest, groups)}"
+    return f"{EXAMPLES}\n{reference(ServeRequest, groups)}\n\n{serve_env.HELP}"
 
 
 def run(words: Sequence[str]) -> int:
     """See the module."""
+    if any(word.startswith("env=") for word in words):
+        return serve_env.run(words)
     request, arguments = compose_settings(words, ServeRequest)
     model = request.model
     if model.kind != "vllm":

@@ -115,25 +115,28 @@ class RolloutMaker:
         session = await self.resources.seed(task.row, flight.rollout_id)
         rollout.timings["seed"] = time.perf_counter() - began
         try:
-            rollout.trajectory = Trajectory(input_items(task.row["responses_create_params"]), model=self._model.name)
             flight.enter("agent")
-            await self._agent.run(
-                RolloutContext(
-                    flight.rollout_id,
-                    task.row,
-                    task.params,
-                    rollout.trajectory,
-                    self._model,
-                    self.resources,
-                    session,
-                    rollout.timings,
-                )
-            )
+            await self.converse(rollout, task, session, flight.rollout_id)
             if not self.resources.scores_groups:
                 flight.enter("verify")
                 await self._verify(rollout, session)
         finally:
             await session.close()
+
+    async def converse(self, rollout: Rollout, task: TaskSpec, session: ResourcesSession, rollout_id: str) -> None:
+        """The agent's part alone: fills ``rollout.trajectory``. Raises what the agent raises."""
+        rollout.trajectory = Trajectory(input_items(task.row["responses_create_params"]), model=self._model.name)
+        context = RolloutContext(
+            rollout_id,
+            task.row,
+            task.params,
+            rollout.trajectory,
+            self._model,
+            self.resources,
+            session,
+            rollout.timings,
+        )
+        await self._agent.run(context)
 
     async def _verify(self, rollout: Rollout, session: ResourcesSession) -> None:
         assert rollout.trajectory is not None

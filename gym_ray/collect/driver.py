@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -84,7 +84,7 @@ def _run(
     with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
             progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
-        deploy = partial(_deployed, progress)
+        deploy = partial(deployed, progress.say)
         endpoints = stack.enter_context(deploy(config.model, APP))
         judges = stack.enter_context(judges_up(config, asked, endpoints, deploy))
         pools = stack.enter_context(_pools(config, judges))
@@ -95,17 +95,17 @@ def _run(
 
 
 @contextlib.contextmanager
-def _deployed(progress: Progress, model: ModelConfig, app_name: str) -> Iterator[ListEndpoints | None]:
-    """A deployment of our own for the time of the run, or None for a remote endpoint."""
+def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> Iterator[ListEndpoints | None]:
+    """A deployment of our own for the time of the block, or None for a remote endpoint. ``say``: told how it goes."""
     if model.kind != "vllm":
         yield None
         return
     from gym_ray.models.serve.deployment import deploy, undeploy
 
-    progress.say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
+    say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
     began = time.monotonic()
     endpoints = deploy(model, app_name=app_name)
-    progress.say(f"{app_name} up after {time.monotonic() - began:.0f} s")
+    say(f"{app_name} up after {time.monotonic() - began:.0f} s")
     try:
         yield endpoints
     finally:
