@@ -23,7 +23,7 @@ from gym_ray.models.addresses import Address, Addresses, environment_proxy
 from gym_ray.models.caller import Caller
 from gym_ray.models.chat import chat_messages, chat_params, extra_fields
 from gym_ray.models.config import ModelConfig
-from gym_ray.models.exact import ASK_NEMO_RL, ASK_VLLM, carry
+from gym_ray.models.exact import ASK_NEMO_RL, ASK_VLLM, carry, tokenize_body
 from gym_ray.models.failure import CallFailure
 from gym_ray.models.http import Answer, Transport, decode, encode, error_message, status_failure
 from gym_ray.models.limiter import AdaptiveLimit, FixedLimit, Gate
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 CHAT, RESPONSES, MODELS = "/chat/completions", "/responses", "/models"
+TOKENIZE = "/../tokenize"
+"""Beside ``/v1``, not below it."""
 
 _OVERFLOW = re.compile(
     r"(?i)context[_ ]length|context window|context size|prompt (is )?too long|input is too long"
@@ -159,7 +161,27 @@ class RemoteModel:
         def read(answer: Answer, address: Address) -> ModelReply:
             return self._read(style, answer, address)
 
-        return await self._caller.call(request.session, style.route, encode(body), read)
+        reply = await self._caller.call(request.session, style.route, encode(body), read)
+        if reply.tokens is not None and not reply.tokens.prompt:
+            await self._complete(reply, style, request, body)
+        return reply
+
+    async def _complete(self, reply: ModelReply, style: Style, request: ModelRequest, body: Json) -> None:
+        """Put in the prompt's ids, which the reply did not tell; without them there are no exact tokens."""
+        assert reply.tokens is not None
+
+        def read(answer: Answer, address: Address) -> list[int]:
+            if answer.status == 429 or answer.status >= 500:
+                raise status_failure(answer, address.shown + TOKENIZE, self._transport.scrub)
+            ids = decode(answer.body).get("tokens") if answer.status == 200 else None
+            if not ids and style.demanded:
+                raise self._no_ids(address)
+            return ids or []
+
+        asked = encode(tokenize_body(body, request.last_turn if style.carry else None))
+        reply.tokens.prompt = await self._caller.call(request.session, TOKENIZE, asked, read)
+        if not reply.tokens.prompt:
+            reply.tokens = None
 
     def _chat_body(self, style: Style, request: ModelRequest) -> Json:
         if style.carry and request.last_turn is not None:
@@ -208,9 +230,12 @@ class RemoteModel:
         chat = style.route == CHAT
         reply = chat_reply(data, split_think=self._config.split_think) if chat else responses_reply(data)
         if style.demanded and reply.tokens is None and reply.items:
-            reason = f"{address.shown} gave no exact token ids, which model.token_ids={self._config.token_ids} asks for"
-            raise RolloutError(FailureKind.MODEL_INVALID_RESPONSE, Stage.MODEL, reason)
+            raise self._no_ids(address)
         return reply
+
+    def _no_ids(self, address: Address) -> RolloutError:
+        reason = f"{address.shown} gave no exact token ids, which model.token_ids={self._config.token_ids} asks for"
+        return RolloutError(FailureKind.MODEL_INVALID_RESPONSE, Stage.MODEL, reason)
 
     def _refused(self, style: Style, answer: Answer, address: Address) -> ModelReply:
         message = error_message(answer.body)

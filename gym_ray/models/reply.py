@@ -62,7 +62,11 @@ def chat_reply(data: Json, *, split_think: bool = False) -> ModelReply:
     """
     try:
         choice = data["choices"][0]
-        items = _chat_items(choice["message"], data.get("id") or uuid4().hex, split_think)
+        message = choice["message"]
+        items = _chat_items(message, data.get("id") or uuid4().hex, split_think)
+        if message.get("routed_experts") is not None:
+            # Which experts served each token, for trainers that replay the routing; passed on as it is.
+            items[-1]["routed_experts"] = message["routed_experts"]
         reason = _chat_reason(choice.get("finish_reason"), items)
         return finished(items, reason, _chat_usage(data.get("usage") or {}), chat_tokens(data, choice))
     except _MALFORMED as error:

@@ -412,6 +412,60 @@ async def test_the_nemo_rl_contract() -> None:
         await model.close()
 
 
+@pytest.mark.parametrize("token_ids", ["auto", "vllm", "nemo_rl"])
+async def test_older_servers_name_sampled_ids_and_tokenize_the_prompt(token_ids: str) -> None:
+    async with Endpoint(add_numbers, tokens="named", owned_by="vllm") as endpoint:
+        model = RemoteModel(config(endpoint.base_url, token_ids=token_ids))
+        items = [user_message("2 and 3")]
+        tool = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+        extra = {
+            "extra_body": '{"mm_processor_kwargs": {"fps": 1}}',
+            "chat_template_kwargs": '{"enable_thinking": false}',
+        }
+        first = await model.respond(ModelRequest({"tools": [tool], "metadata": extra}, items, "s"))
+        assert first.tokens is not None
+        assert bytes(first.tokens.sampled[:-1]).decode().startswith("I should add.add")
+        asked, told = endpoint.calls
+        assert (asked.route, told.route) == ("/chat/completions", "/tokenize")
+        same = ("model", "messages", "tools", "chat_template_kwargs", "mm_processor_kwargs")
+        assert told.body == {name: asked.body[name] for name in same} | {"add_generation_prompt": True}
+
+        items = [*items, *first.items]
+        items.append(function_call_output("call_0_0", "5"))
+        second = await model.respond(ModelRequest({}, items, "s", first.tokens, len(items) - 1))
+        assert second.tokens is not None
+        assert len(segments_of([first.tokens, second.tokens])) == 1
+        prefix = endpoint.calls[-1].body.get("required_prefix_token_ids")
+        assert prefix == (first.tokens.prompt + first.tokens.sampled if token_ids == "nemo_rl" else None)
+        await model.close()
+
+
+@pytest.mark.parametrize("token_ids", ["auto", "vllm"])
+async def test_a_prompt_that_nobody_tokenizes_is_unknown(token_ids: str) -> None:
+    def named(call: Call) -> Any:
+        logprobs = {"content": [{"token": "token_id:7", "logprob": -1.0}]}
+        return {"choices": [{"message": {"content": "x"}, "logprobs": logprobs}]} if call.number == 0 else Fault(404)
+
+    async with Endpoint(named, owned_by="vllm") as endpoint:
+        settings = config(endpoint.base_url, token_ids=token_ids)
+        if token_ids == "auto":
+            assert (await reply_of(settings)).tokens is None
+        else:
+            assert "model.token_ids=vllm" in (await error_of(settings)).reason
+        assert [call.route for call in endpoint.calls] == ["/chat/completions", "/tokenize"]
+
+
+async def test_the_routing_of_experts_is_passed_on() -> None:
+    def routed(call: Call) -> Any:
+        return {
+            "choices": [{"message": {"content": "x", "reasoning": "y", "routed_experts": "nrlre1:uint8:2x1x1:AAA="}}]
+        }
+
+    async with Endpoint(routed) as endpoint:
+        items = (await reply_of(config(endpoint.base_url))).items
+    assert [item.get("routed_experts") for item in items] == [None, "nrlre1:uint8:2x1x1:AAA="]
+
+
 async def test_a_nan_as_python_servers_write_it() -> None:
     async with Endpoint(lambda call: Say("x", tokens=([1], [2], [float("nan")])), tokens="nemo_rl") as endpoint:
         error = await error_of(config(endpoint.base_url, token_ids="nemo_rl"))

@@ -17,8 +17,9 @@ As a process of its own (tests that start Ray, or kill things)::
 
 By hand: ``python -m tests.support.endpoint --port 8000 --script package.module:function --latency 0.1``.
 
-Exact token ids (``tokens="vllm"`` or ``"nemo_rl"``) come from :func:`toy_ids`: one id per UTF-8 byte between
-an id for the role and an end token, so that each prompt of a plain conversation extends the turn before it.
+Exact token ids (``tokens="vllm"``, ``"nemo_rl"``, or ``"named"``: as ``token_id:5``, with prompts by
+``/tokenize``) come from :func:`toy_ids`: one id per UTF-8 byte between an id for the role and an end token, so
+that each prompt of a plain conversation extends the turn before it.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Endpoint:
         *,
         latency: float | Callable[[Call], float] = 0.0,
         dialects: tuple[str, ...] = ("chat", "responses"),
-        tokens: Literal["none", "vllm", "nemo_rl"] = "none",
+        tokens: Literal["none", "vllm", "nemo_rl", "named"] = "none",
         owned_by: str = "test",
         port: int = 0,
     ) -> None:
@@ -184,6 +185,8 @@ class Endpoint:
         kinds = {"/chat/completions": "chat", "/responses": "responses"}
         if call.route in kinds and kinds[call.route] not in self.dialects:
             return web.json_response({"detail": "Not Found"}, status=404)
+        if call.route == "/tokenize" and self.tokens == "named":
+            return web.json_response({"tokens": [*toy_ids(call.items), ROLES["assistant"]]})
         said = self.script(call)
         if isinstance(said, Fault):
             return await _fail(request, said)
@@ -215,6 +218,9 @@ class Endpoint:
             choice["logprobs"] = {
                 "content": [{"token": str(i), "logprob": p} for i, p in zip(sampled, logprobs, strict=False)]
             }
+        if self.tokens == "named" and call.body.get("return_tokens_as_token_ids"):
+            pairs = zip(sampled, logprobs, strict=True)
+            choice["logprobs"] = {"content": [{"token": f"token_id:{i}", "logprob": p} for i, p in pairs]}
         return reply
 
 
@@ -356,7 +362,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--script", help="package.module:function")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
-    parser.add_argument("--tokens", choices=("none", "vllm", "nemo_rl"), default="none")
+    parser.add_argument("--tokens", choices=("none", "vllm", "nemo_rl", "named"), default="none")
     asyncio.run(_serve(parser.parse_args()))
 
 
