@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import cost, load, startup
+from benchmark import cost, load, sandbox, startup
 from benchmark.isolation import isolate
 from benchmark.meter import adopt_orphans
 from benchmark.mock import Script
@@ -40,6 +40,7 @@ class Bench:
             "slow_verifier": self.slow_verifier,
             "durable": self.durable,
             "startup": self.startup,
+            "sandbox": self.sandbox,
         }
 
     def say(self, line: str) -> None:
@@ -100,6 +101,10 @@ class Bench:
         self.report.startup("help", "gym-ray --help", startup.help_s(), "0.5 s")
         seconds = startup.actor_to_first_seed_s(1 if self.quick else 3)
         self.report.startup("actor_to_first_seed", "environment actor to first session, Ray up", seconds, "1 s")
+
+    def sandbox(self) -> None:
+        """Trivial executions behind the wall."""
+        self.report.sandbox(sandbox.measure(self.quick))
 
     def _note(self, line: str) -> None:
         self.say(f"  {line}")

@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmark.cost import Cost
 from benchmark.lag import Lag
 from benchmark.load import Durable, InFlight, SlowVerifier
+from benchmark.sandbox import Execution
 
 WIDTH = 118
 
@@ -84,6 +85,15 @@ class Report:
         """Memory per 1,000 rollouts in flight."""
         self.tree["worker_mib_per_1000_in_flight"] = round(mib, 2)
         self.rows.append(Row("memory", "agent worker, per 1,000 in flight", f"{mib:.1f} MiB"))
+
+    def sandbox(self, found: dict[str, Execution]) -> None:
+        """Trivial executions behind the wall, and their ratio to a bare interpreter's."""
+        bare = found["bare"]
+        for name, one in found.items():
+            ratio = one.cpu_ms / bare.cpu_ms
+            self.tree.setdefault("sandbox", {})[name] = asdict(one) | {"cpu_ratio_to_bare": round(ratio, 3)}
+            note = f"{ratio:.2f} x bare, {one.wait_ms:.1f} ms each, {one.per_s:,.0f}/s one at a time"
+            self.rows.append(Row("CPU-ms per trivial execution", one.title, f"{one.cpu_ms:.2f}", "", note))
 
     def slow_verifier(self, found: SlowVerifier) -> None:
         """A verifier that computes for 5 ms."""

@@ -9,6 +9,7 @@ import ast
 import atexit
 import builtins
 import io
+import linecache
 import os
 import pprint
 import struct
@@ -28,6 +29,7 @@ def run(source: bytes, arguments: list[str], env: dict[str, str]) -> int:
     """Run a program as ``python program.py`` would; its exit status."""
     main = _prepare(arguments, env)
     try:
+        _remember("program.py", source)
         exec(compile(source, "program.py", "exec"), main.__dict__)
         status = 0
     except SystemExit as error:
@@ -61,6 +63,7 @@ def serve(control: int, env: dict[str, str]) -> int:
 
 def _cell(source: bytes, name: str, scope: dict[str, Any]) -> None:
     """Run statements; the value of a last expression is shown unless a semicolon ends it."""
+    _remember(name, source)
     tree = ast.parse(source, name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), scope)
@@ -104,6 +107,12 @@ def _status(error: SystemExit) -> int:
         return (error.code or 0) & 0xFF
     print(error.code, file=sys.stderr)
     return 1
+
+
+def _remember(name: str, source: bytes) -> None:
+    """Let tracebacks show the lines."""
+    text = source.decode(errors="replace")
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
 
 
 def _complain(name: str) -> None:
