@@ -15,6 +15,7 @@ from typing import Any
 
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.rollout import Rollout
+from gym_ray.types.tokens import TurnTokens
 
 _GROWTH = math.log(1.05)
 _ZEROS = -(10**9)
@@ -56,12 +57,16 @@ class Histogram:
 
 @dataclass(slots=True)
 class EnvironmentTotals:
-    """Sums over one environment's rollouts. ``seconds``: by phase. ``retried``: more than one attempt."""
+    """Sums over one environment's rollouts. ``seconds``: by phase. ``retried``: more than one attempt.
+
+    ``policy_versions``: exact tokens that each version of the policy sampled.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failure_kinds: Counter[str] = field(default_factory=Counter)
     finish_reasons: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    policy_versions: Counter[int] = field(default_factory=Counter)
     retried: int = 0
     reward: float = 0.0
     reward_squared: float = 0.0
@@ -88,12 +93,22 @@ class EnvironmentTotals:
             self.finish_reasons[str(rollout.trajectory.finish_reason)] += 1
             for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"):
                 self.tokens[name] += getattr(usage, name)
+            for turn in rollout.trajectory.turns:
+                self._add_versions(turn.tokens)
             self.turns.add(len(rollout.trajectory.turns))
             self.sampled.add(usage.completion_tokens)
 
+    def _add_versions(self, tokens: TurnTokens | None) -> None:
+        if tokens is None:
+            return
+        if isinstance(tokens.version, list):
+            self.policy_versions.update(tokens.version)
+        else:
+            self.policy_versions[tokens.version] += len(tokens.sampled)
+
     def merge(self, other: EnvironmentTotals) -> None:
         """Add another's sums in place."""
-        for name in ("outcomes", "failure_kinds", "finish_reasons", "tokens"):
+        for name in ("outcomes", "failure_kinds", "finish_reasons", "tokens", "policy_versions"):
             getattr(self, name).update(getattr(other, name))
         self.retried += other.retried
         self.reward += other.reward
@@ -119,6 +134,7 @@ class EnvironmentTotals:
             "finish_reasons": dict(self.finish_reasons.most_common()),
             "retried": self.retried,
             "tokens": dict(self.tokens),
+            "policy_versions": {str(version): count for version, count in sorted(self.policy_versions.items())},
             "turns": self.turns.summary(),
             "sampled_tokens": self.sampled.summary(),
             "seconds": {phase: histogram.summary() for phase, histogram in sorted(self.seconds.items())},
