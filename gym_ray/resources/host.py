@@ -16,6 +16,7 @@ A ``RolloutError`` that the author raises passes through everywhere. A host live
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,6 +38,8 @@ from gym_ray.types.items import Item
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
 from gym_ray.types.validation import explain
+
+log = logging.getLogger(__name__)
 
 
 class Host:
@@ -147,6 +150,10 @@ class Host:
     async def aclose(self) -> None:
         """Close every session and end the verify workers."""
         await self.sessions.aclose()
+        try:
+            await within(self.tool_timeout_s, self.server.shutdown())
+        except (Exception, SystemExit) as error:
+            log.warning("%s.shutdown: %s", type(self.server).__name__, describe(error))
         for judge in set(self.server.judges.values()):
             await judge.close()
         if self._pool is not None:

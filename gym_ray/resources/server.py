@@ -102,6 +102,9 @@ class ResourcesServer:
     async def close(self, session: Session) -> None:
         """Release what the session holds. Called once per seeded session, also after failures."""
 
+    async def shutdown(self) -> None:
+        """Release what the instance holds for all its sessions. Called once, when its host goes down."""
+
     @property
     def judge(self) -> Judge:
         """The only judge, or the one in the role ``judge``.
