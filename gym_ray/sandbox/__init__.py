@@ -18,5 +18,6 @@ from gym_ray.sandbox.command import Limits as Limits
 from gym_ray.sandbox.command import Result as Result
 from gym_ray.sandbox.config import SandboxConfig as SandboxConfig
 from gym_ray.sandbox.pool import SandboxPool as SandboxPool
+from gym_ray.sandbox.provider import UNSAFE as UNSAFE
 from gym_ray.sandbox.provider import Sandbox as Sandbox
 from gym_ray.sandbox.provider import SandboxUnavailable as SandboxUnavailable

@@ -11,7 +11,7 @@ from gym_ray.sandbox import walls
 from gym_ray.sandbox.command import Command, Limits
 from gym_ray.sandbox.config import MIB, SandboxConfig
 from gym_ray.sandbox.namespaces import Namespaces
-from gym_ray.sandbox.provider import Provider, SandboxUnavailable
+from gym_ray.sandbox.provider import UNSAFE, Provider, SandboxUnavailable
 from gym_ray.sandbox.visible import view
 from gym_ray.types.errors import UserError
 
@@ -39,7 +39,7 @@ def _found(settings: str) -> str:
         problems.append(f"{name}: {problem}")
     if config.allow_unsafe:
         log.warning("sandbox: NO ISOLATION, programs can read and change files here (%s)", "; ".join(problems))
-        return "unsafe"
+        return UNSAFE
     mend = "enable user namespaces, install bubblewrap, or choose a container `sandbox.provider`"
     raise UserError(
         f"sandbox: no isolation can be had on this machine ({'; '.join(problems)}): {mend};"
@@ -48,7 +48,7 @@ def _found(settings: str) -> str:
 
 
 def _make(name: str, config: SandboxConfig) -> Provider:
-    if name == "unsafe":
+    if name == UNSAFE:
         return walls.no_wall()
     if name in ("namespaces", "bubblewrap"):
         seen = view(tuple(config.packages), config.tmp_mb * MIB)

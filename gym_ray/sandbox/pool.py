@@ -43,7 +43,7 @@ class SandboxPool:
 
     @property
     def provider(self) -> str:
-        """Name of the wall in use; ``unsafe`` is none."""
+        """Name of the wall in use; ``UNSAFE`` is none."""
         return self._provider.name
 
     async def take(self) -> Sandbox:

@@ -26,6 +26,10 @@ START_S = 30.0
 """Deadline for a new sandbox to be ready, seconds."""
 
 
+UNSAFE = "unsafe"
+"""Name of the provider that is no wall at all."""
+
+
 class SandboxUnavailable(Exception):
     """No sandbox could be started: the machine's failure, so a rollout is masked, not scored."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from gym_ray.sandbox.config import SandboxConfig
 from gym_ray.sandbox.guest.jail import UNUSED_USERS, USER
 from gym_ray.sandbox.namespaces import FOLDER, guest_command
+from gym_ray.sandbox.provider import UNSAFE
 from gym_ray.sandbox.spawned import Spawned
 from gym_ray.sandbox.visible import environment
 from gym_ray.types.errors import UserError
@@ -88,7 +89,7 @@ def apptainer_command(config: SandboxConfig) -> list[str]:
 def no_wall() -> Spawned:
     """Plain processes of this user: limits and the system call filter hold, but files and processes can be seen."""
     command = guest_command(sys.executable, "supervisor")
-    return Spawned("unsafe", lambda name: command, environment(), folder=True)
+    return Spawned(UNSAFE, lambda name: command, environment(), folder=True)
 
 
 def _in_image() -> list[str]:

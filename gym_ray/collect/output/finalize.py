@@ -101,7 +101,7 @@ def finalize(run: RunDir, config: RunConfig, plan: Expected) -> Summary:
     files = [asdict(made) for result in results for made in result.files]
     _remove_strangers(run, {made["path"] for made in files})
     summary = _summary(run, index, plan.rollouts, totals, files)
-    _publish(run, summary, source)
+    _publish(run, summary, source, _unsafe(config))
     return summary
 
 
@@ -116,7 +116,7 @@ def _summary(run: RunDir, index: JournalIndex, expected: int, totals: Totals, fi
     return Summary(run.address, expected, *outcomes, missing, index.duplicates, environments, files, index.damage)
 
 
-def _publish(run: RunDir, summary: Summary, source: str) -> None:
+def _publish(run: RunDir, summary: Summary, source: str, unsafe: list[str]) -> None:
     facts = asdict(summary)
     environments, files = facts.pop("environments"), facts.pop("files")
     del facts["run"], facts["interrupted"]
@@ -128,9 +128,16 @@ def _publish(run: RunDir, summary: Summary, source: str) -> None:
         "made": time.time(),
         "summary": facts,
         "files": files,
+        "allow_unsafe": unsafe,
         "source": source,
     }
     run.write(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def _unsafe(config: RunConfig) -> list[str]:
+    """Environments that were allowed to run programs without isolation."""
+    sandboxes = {name: one.options.get("sandbox") or {} for name, one in config.envs.items()}
+    return sorted(name for name, sandbox in sandboxes.items() if sandbox.get("allow_unsafe"))
 
 
 _COUNTS = ("expected", "scored", "masked", "failed", "missing")

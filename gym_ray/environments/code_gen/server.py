@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gym_ray.environments.code_gen.extract import breaks_reasoning_format, last_block
 from gym_ray.environments.code_gen.running import Report, Tests, run_tests
 from gym_ray.resources.server import ResourcesServer, Session
-from gym_ray.sandbox import SandboxConfig, SandboxPool, SandboxUnavailable
+from gym_ray.sandbox import UNSAFE, SandboxConfig, SandboxPool, SandboxUnavailable
 from gym_ray.types.errors import FailureKind, MaskRollout
 from gym_ray.types.items import item_text, output_text
 from gym_ray.types.outcome import Reward
@@ -112,6 +112,8 @@ class CodeGen(ResourcesServer):
             "unit_tests_time_taken": report.seconds,
             "reasoning_format_violation_rate": float(broken),
         }
+        if self._pool.provider == UNSAFE:
+            extra["sandbox"] = UNSAFE
         return Reward(self._penalty if broken else float(passed), extra=extra)
 
     async def _run(self, unit_tests: UnitTests, code: str) -> Report:

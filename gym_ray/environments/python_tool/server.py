@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gym_ray.environments.math import Math
 from gym_ray.resources.server import Session, tool
-from gym_ray.sandbox import Killed, Result, Sandbox, SandboxConfig, SandboxPool, SandboxUnavailable
+from gym_ray.sandbox import UNSAFE, Killed, Result, Sandbox, SandboxConfig, SandboxPool, SandboxUnavailable
 from gym_ray.types.errors import FailureKind, RolloutError, Stage
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
@@ -95,6 +95,8 @@ class PythonTool(Math):
             "avg_tool_call_time_seconds": seconds / calls if calls else 0.0,
             "tool_timeout_count": session["timeouts"],
         }
+        if self._pool.provider == UNSAFE:
+            reward.extra["sandbox"] = UNSAFE
         return reward
 
     async def close(self, session: Session) -> None:

@@ -310,3 +310,16 @@ def test_an_error_in_the_job_is_still_one_line(run: RunDir, ray_cluster: dict[st
     with pytest.raises(UserError, match="cannot write") as raised:
         finalize(run, config(run), Plan(count))
     assert "\n" not in str(raised.value)
+
+
+def test_the_manifest_says_who_may_run_without_isolation(run: RunDir) -> None:
+    collect(run, range(2), range(1))
+    envs = {
+        "code": {"server": "m:C", "options": {"sandbox": {"allow_unsafe": True}}},
+        "walled": {"server": "m:C", "options": {"sandbox": {}}},
+        "plain": {"server": "m:C"},
+    }
+    finalize(run, config(run).model_validate({**config(run).model_dump(), "envs": envs}), Plan(2))
+    manifest = run.read_json(MANIFEST)
+    assert manifest is not None
+    assert manifest["allow_unsafe"] == ["code"]
