@@ -52,6 +52,8 @@ def spoiled(name: str, row: dict[str, Any]) -> list[list[Item]]:
         return [[assistant_message("{}")], [assistant_message(json.dumps({"answer": row["expected_object"]}))]]
     if name in ("calendar", "string_match"):
         return [[], [assistant_message("?")], [assistant_message(prompt(row).replace("Answer:", ""))]]
+    if name == "instruction_following":
+        return [[], [assistant_message(" ")]]
     if name in ("multi_reward", "single_step_tool_use", "xlam_fc"):
         renamed = [item | {"name": "other"} for item in played(row) if item["type"] == "function_call"]
         return [renamed or [function_call("other", "{}", "call_0")]]
@@ -106,7 +108,7 @@ def test_a_level_that_is_used_up_says_so() -> None:
 
 
 def test_unknown_names_and_levels() -> None:
-    with pytest.raises(UserError, match=r"there are .*math, mcqa"):
+    with pytest.raises(UserError, match=r"there are .*math, .*mcqa"):
         catalog.generator("maths")
     with pytest.raises(ValueError, match="impossible"):
         next(catalog.generator("mcqa")(1, 0, "impossible"))

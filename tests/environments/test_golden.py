@@ -9,6 +9,7 @@ import pytest
 
 from gym_ray.environments import catalog
 from gym_ray.environments.calendar import Calendar
+from gym_ray.environments.instruction_following import InstructionFollowing
 from gym_ray.environments.math import Math
 from gym_ray.environments.mcqa import Mcqa
 from gym_ray.environments.multi_reward import MultiReward
@@ -23,6 +24,7 @@ from tests.environments.support import golden, grade, rows_of
 
 SERVERS: dict[str, type[ResourcesServer]] = {
     "calendar": Calendar,
+    "instruction_following": InstructionFollowing,
     "math": Math,
     "mcqa": Mcqa,
     "multi_reward": MultiReward,
