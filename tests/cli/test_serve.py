@@ -32,21 +32,40 @@ def ask(url: str, body: object = None) -> dict[str, object]:
     return answer
 
 
-@pytest.mark.ray
-def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
-    port = free_port()
+def serve(folder: Path, *words: str) -> subprocess.Popen[str]:
     engine = "tests.models.serve.scripted:ScriptedModel"
-    words = ["model=tiny", "model.name=parrot", f"model.serve.engine={engine}", f"model.serve.http_port={port}"]
     # A RAY_ADDRESS of an outer test run would make it join that cluster.
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gym_ray.cli.main", "serve", *words],
-        cwd=tmp_path,
+    return subprocess.Popen(
+        [sys.executable, "-m", "gym_ray.cli.main", "serve", "model=tiny", f"model.serve.engine={engine}", *words],
+        cwd=folder,
         env=environment | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_what_cannot_work_is_one_line_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for word, said in [
+            (f"model.serve.http_port={port}", f"model.serve.http_port={port}: cannot listen at 127.0.0.1"),
+            ("model.serve.api_key_env=NO_SUCH_KEY", "the environment variable NO_SUCH_KEY is not set"),
+        ]:
+            process = serve(tmp_path, word)
+            _, errors = process.communicate(timeout=UP_S)
+            assert process.returncode == 2
+            assert said in errors
+            assert errors.count("\n") == 1
+
+
+@pytest.mark.ray
+def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
+    port = free_port()
+    process = serve(tmp_path, "model.name=parrot", f"model.serve.http_port={port}")
     watchdog = threading.Timer(UP_S, process.kill)
     watchdog.start()
     try:

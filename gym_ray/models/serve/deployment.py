@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import ray
 from ray import serve
+from ray.exceptions import RayTaskError
 from ray.serve.schema import ApplicationStatus
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -240,7 +241,14 @@ def _start_serve(settings: ServeConfig) -> None:
     if settings.http_port is None:
         serve.start(proxy_location="Disabled")
     else:
-        serve.start(proxy_location="HeadOnly", http_options={"host": settings.http_host, "port": settings.http_port})
+        options = {"host": settings.http_host, "port": settings.http_port}
+        try:
+            serve.start(proxy_location="HeadOnly", http_options=options)
+        except RayTaskError as error:
+            # Serve stays behind half started, and would tell the next one that all is well.
+            serve.shutdown()
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"model.serve.http_port={settings.http_port}: {reason}") from None
 
 
 def _wait_until_running(app_name: str, timeout_s: float) -> None:
