@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,13 @@ MARK = "GYM_RAY_TEST_MARK"
 QUICK = Limits(wall_s=8.0, cpu_s=4.0, memory_bytes=256 << 20, processes=32, output_bytes=1 << 16)
 
 
-@pytest.fixture
-async def pool() -> AsyncIterator[SandboxPool]:
+@pytest.fixture(scope="session")
+def pool() -> SandboxPool:
+    """One for all tests, each on its own event loop: with nothing waiting or kept ready it is tied to none."""
     try:
-        one = SandboxPool(SandboxConfig(max_running=4, warm=0))
+        return SandboxPool(SandboxConfig(max_running=4, warm=0))
     except UserError as error:
         pytest.skip(str(error))
-    yield one
-    await one.aclose()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any
 
-from . import jail, supervisor, wire
+from . import jail, seccomp, supervisor, wire
 
 # What programs import most, loaded once for all forks.
 PRELOAD = (
@@ -119,6 +119,7 @@ def main() -> None:
     """``launcher FD``: the control socket."""
     for name in PRELOAD.split():
         __import__(name)
+    seccomp.program()
     # A terminal's interrupt is the host's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()

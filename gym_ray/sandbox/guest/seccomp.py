@@ -12,6 +12,7 @@ import ctypes
 import errno
 import platform
 import struct
+from functools import lru_cache
 
 _LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -38,13 +39,20 @@ _TABLES = {
 _CLONE3 = 435
 
 
+class _Header(ctypes.Structure):
+    """``struct sock_fprog``."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
 def available() -> bool:
     """Whether there is a table for this machine."""
     return platform.machine() in _TABLES
 
 
+@lru_cache(maxsize=1)
 def program() -> bytes:
-    """The filter as an array of ``struct sock_filter``."""
+    """The filter as an array of ``struct sock_filter``. A launcher makes it once for all its forks."""
     architecture, refused, socket, clone, prlimit = _TABLES[platform.machine()]
     code: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -85,11 +93,7 @@ def install() -> None:
     """
     raw = program()
     buffer = ctypes.create_string_buffer(raw, len(raw))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    header = Program(len(raw) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    header = _Header(len(raw) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(header), 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "seccomp")
