@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
@@ -33,15 +34,25 @@ def run(words: Sequence[str]) -> int:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("name", "what it is", "tools", "shape"):
         table.add_column(title, overflow="fold")
-    for choice in group_choices([*folders, conf_dir()]).get("env", []):
-        name = f"{choice}/NAME" if member_option(choice, [*folders, conf_dir()]) else choice
+    places = [*folders, conf_dir()]
+    for choice in group_choices(places).get("env", []):
+        name = f"{choice}/NAME" if member_option(choice, places) else choice
         found = find_environment(name, words)
-        table.add_row(name, _summary(found), str(len(found.server.tools()) or ""), ", ".join(found.traits))
+        summary = _comment(choice, places) or _docstring(found)
+        table.add_row(name, summary, str(len(found.server.tools()) or ""), ", ".join(found.traits))
     output().print(table)
     return DONE
 
 
-def _summary(environment: Environment) -> str:
+def _comment(choice: str, places: Sequence[Path]) -> str:
+    """First sentence of the comment that the choice's file begins with: several choices may share a class."""
+    file = next(path for place in places if (path := place / "env" / f"{choice}.yaml").is_file())
+    line = file.read_text(encoding="utf-8").partition("\n")[0]
+    sentence, end, _ = line.removeprefix("#").strip().removesuffix(":").partition(". ")
+    return sentence + end.strip() if line.startswith("#") else ""
+
+
+def _docstring(environment: Environment) -> str:
     """First line of the module's docstring, else of the class's."""
     module = inspect.getmodule(environment.server)
     text = (module.__doc__ if module else None) or environment.server.__doc__ or ""
