@@ -41,11 +41,12 @@ _SHOWN = 500
 
 @dataclass(slots=True)
 class Answer:
-    """What came back. ``retry_after``: the raw header."""
+    """What came back. ``retry_after``: the raw header. ``location``: where a redirect points, without its query."""
 
     status: int
     body: bytes
     retry_after: str | None
+    location: str = ""
 
 
 class Scrubber:
@@ -69,6 +70,12 @@ def _make_socket(where: aiohttp.AddrInfoType) -> socket.socket:
         if hasattr(socket, name):  # not every system has all of them
             made.setsockopt(level, getattr(socket, name), value)
     return made
+
+
+def _retry_after(headers: Mapping[str, str]) -> str | None:
+    """``Retry-After``, or the finer ``Retry-After-Ms`` of OpenAI and Azure, in seconds."""
+    finer = headers.get("Retry-After-Ms", "")
+    return f"{finer}e-3" if finer.isdecimal() else headers.get("Retry-After")
 
 
 class Transport:
@@ -114,7 +121,9 @@ class Transport:
                     method, address.url(route), data=body, allow_redirects=False, proxy=address.proxy
                 ) as response,
             ):
-                return Answer(response.status, await response.read(), response.headers.get("Retry-After"))
+                body, headers = await response.read(), response.headers
+                location = headers.get("Location", "").partition("?")[0] if response.status < 400 else ""
+                return Answer(response.status, body, _retry_after(headers), location)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             # `from None`: aiohttp's errors hold the request's headers.
             raise self._explain(error, address) from None
@@ -172,7 +181,9 @@ def decode(body: bytes) -> dict[str, Any]:
     except ValueError:
         data = _lenient(body)
     if not isinstance(data, dict):
-        raise invalid_reply(f"the endpoint answered 200 with no JSON object ({len(body)} bytes)")
+        page = body[:100].lstrip().startswith(b"<")
+        what = "a web page (a login, or not the API's address?)" if page else "no JSON object"
+        raise invalid_reply(f"the endpoint answered 200 with {what} ({len(body)} bytes)")
     return data
 
 
@@ -189,6 +200,10 @@ def status_failure(answer: Answer, where: str, scrub: Scrubber) -> CallFailure:
     status, message = answer.status, error_message(answer.body)
     reason = f"HTTP {status} from {where}: {scrub(message)}".rstrip(": ")
     wait = parse_retry_after(answer.retry_after)
+    if answer.location:
+        reason = f"HTTP {status} from {where}: it redirects to {scrub(answer.location)}; set the address that is meant"
+    if status == 402:
+        return CallFailure(FailureKind.PROVIDER_QUOTA_EXHAUSTED, reason, terminal=True, retry=False)
     if status == 429:
         # Some providers answer 429 for an empty purse too: waiting does not fill it.
         broke = "insufficient_quota" in message
@@ -196,7 +211,8 @@ def status_failure(answer: Answer, where: str, scrub: Scrubber) -> CallFailure:
         return CallFailure(kind, reason, terminal=broke, retry=not broke, overload=True, retry_after=wait)
     if status in (408, 409, 425) or (status >= 500 and status != 501):
         kind = FailureKind.PROVIDER_UNAVAILABLE
-        return CallFailure(kind, reason, overload=status in (408, 503), retry_after=wait)
+        # 529 is how some providers say that they are overloaded.
+        return CallFailure(kind, reason, overload=status in (408, 503, 529), retry_after=wait)
     return CallFailure(FailureKind.MODEL_REJECTED_REQUEST, reason, terminal=True, retry=False)
 
 

@@ -62,6 +62,11 @@ def chat_reply(data: Json, *, split_think: bool = False) -> ModelReply:
     """
     try:
         choice = data["choices"][0]
+        if choice.get("error"):
+            # Routers put another server's error beside half an answer.
+            _gave_up(choice["error"])
+        if choice.get("message") is None and choice.get("finish_reason") == "content_filter":
+            choice = {**choice, "message": {}}  # a filter may leave nothing at all
         message = choice["message"]
         items = _chat_items(message, data.get("id") or uuid4().hex, split_think)
         if message.get("routed_experts") is not None:
@@ -74,8 +79,9 @@ def chat_reply(data: Json, *, split_think: bool = False) -> ModelReply:
 
 
 def _chat_items(message: Json, reply_id: str, split_think: bool) -> list[Item]:
-    text = _flat(message.get("content"))
-    thought = message.get("reasoning_content") or message.get("reasoning") or ""
+    content = message.get("content")
+    text = _flat(content)
+    thought = message.get("reasoning_content") or message.get("reasoning") or _thinking(content)
     if split_think and not thought:
         thought, text = _split(text)
     items = [reasoning(thought, f"rs_{reply_id}")] if thought else []
@@ -94,6 +100,13 @@ def _flat(content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.get("text") or "" for part in content)
+
+
+def _thinking(content: Any) -> str:
+    """Thoughts among the parts of the content, as Mistral gives them."""
+    if not isinstance(content, list):
+        return ""
+    return "".join(_flat(part.get("thinking")) for part in content if part.get("type") == "thinking")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -117,6 +130,11 @@ def _chat_reason(given: Any, items: list[Item]) -> FinishReason:
         reason = f"the engine gave up on the call (finish_reason {given!r})"
         raise CallFailure(FailureKind.PROVIDER_UNAVAILABLE, reason)
     return _or_tools(_CHAT_REASONS.get(given, FinishReason.STOP), items)
+
+
+def _gave_up(error: Any) -> None:
+    message = error.get("message") if isinstance(error, dict) else error
+    raise CallFailure(FailureKind.PROVIDER_UNAVAILABLE, f"the provider gave up on the call: {message}"[:500])
 
 
 def _or_tools(reason: FinishReason, items: list[Item]) -> FinishReason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import pickle
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gym_ray.models import http
 from gym_ray.models.config import ModelConfig, RetryConfig
@@ -150,6 +152,15 @@ async def test_json_that_orjson_refuses_still_travels() -> None:
         (Fault(400, {"error": {"message": "no"}}), FailureKind.MODEL_REJECTED_REQUEST, True, 1),
         (Fault(401, {"detail": "who?"}), FailureKind.MODEL_REJECTED_REQUEST, True, 1),
         (Fault(307), FailureKind.MODEL_REJECTED_REQUEST, True, 1),
+        (Fault(402, {"error": {"message": "Insufficient Balance"}}), FailureKind.PROVIDER_QUOTA_EXHAUSTED, True, 1),
+        (Fault(529, {"error": {"type": "overloaded_error"}}), FailureKind.PROVIDER_UNAVAILABLE, False, 3),
+        (Fault(429, "[{}]", headers={"Retry-After-Ms": "5"}), FailureKind.PROVIDER_QUOTA_EXHAUSTED, False, 3),
+        (
+            Fault(200, {"choices": [{"error": {"message": "upstream"}, "finish_reason": "error"}]}),
+            FailureKind.PROVIDER_UNAVAILABLE,
+            False,
+            3,
+        ),
     ],
 )
 async def test_each_failure_has_its_kind_and_its_budget(
@@ -160,6 +171,34 @@ async def test_each_failure_has_its_kind_and_its_budget(
         assert (error.kind, error.stage, error.terminal) == (kind, "model", terminal)
         assert len(endpoint.calls) == attempts
         assert ("attempts" in error.reason) == (attempts > 1)
+
+
+async def test_who_is_sent_elsewhere_is_told_where() -> None:
+    away = {"Location": "https://login.example/start?token=hush-hush"}
+    async with Endpoint(lambda call: Fault(302, "", headers=away)) as endpoint:
+        reason = (await error_of(config(endpoint.base_url))).reason
+    assert "redirects to https://login.example/start;" in reason
+    async with Endpoint(lambda call: Fault(200, "\n<!doctype html><title>Log in")) as endpoint:
+        assert "a web page" in (await error_of(config(endpoint.base_url))).reason
+
+
+async def test_compressed_answers_are_read_though_not_asked_for() -> None:
+    body = gzip.compress(b'\xef\xbb\xbf\n {"choices": [{"message": {"content": "fine"}}]}')
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        reply = await reply_of(config(f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
+    finally:
+        await runner.cleanup()
+    assert final_text(reply.items) == "fine"
 
 
 @pytest.mark.parametrize(

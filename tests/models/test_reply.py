@@ -46,6 +46,15 @@ def test_an_aborted_call_may_be_tried_again(reason: str) -> None:
     assert caught.value.retry
 
 
+def test_what_providers_put_beside_or_instead_of_a_message() -> None:
+    with pytest.raises(CallFailure, match="no GPU left"):
+        chat_reply(chat({"content": "half"}, "error", error={"code": 502, "message": "no GPU left"}))
+    filtered = chat_reply({"choices": [{"index": 0, "finish_reason": "content_filter"}]})
+    assert filtered.finish_reason is FinishReason.CONTENT_FILTER
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "ok"}]
+    assert [item_text(item) for item in chat_reply(chat({"content": parts})).items] == ["hm", "ok"]
+
+
 def test_output_items_in_order() -> None:
     reply = chat_reply(chat({"content": "hi", "reasoning": "hm", "tool_calls": [CALL], "refusal": None}))
     assert [item["type"] for item in reply.items] == ["reasoning", "message", "function_call"]

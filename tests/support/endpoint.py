@@ -91,12 +91,14 @@ class Say:
 
 @dataclass
 class Fault:
-    """A failure. ``drop``: close the connection before the answer ("start") or within it ("middle")."""
+    """A failure. ``drop``: close the connection before the answer ("start") or within it ("middle"). ``headers``:
+    further ones."""
 
     status: int = 500
     body: str | Json = "internal server error"
     retry_after: str | None = None
     drop: Literal["start", "middle"] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Script = Callable[[Call], "str | Say | Fault | Json"]
@@ -296,7 +298,9 @@ async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:
     if fault.drop:
         transport.abort()
         return web.Response()
-    headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+    headers = dict(fault.headers)
+    if fault.retry_after is not None:
+        headers["Retry-After"] = fault.retry_after
     text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
     return web.Response(status=fault.status, text=text, headers=headers)
 
