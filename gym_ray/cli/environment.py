@@ -39,6 +39,7 @@ class Environment:
         )
         traits = {
             "group verifier": self.server.scores_groups(),
+            "judge": bool(self.server.judge_roles),
             "cpu bound": self.server.cpu_bound,
             "pure": self.server.pure,
         }

@@ -34,7 +34,8 @@ def golden_path(name: str) -> Path:
     """Recorded answers with expected rewards, one JSON object per line.
 
     ``{task: index into the examples or a row, items: output items, tool_calls_executed: run the function calls
-    against the session before verify, expected_reward: float | null, expected_mask: kind | null, note: str}``.
+    against the session before verify, judge: what its judge says, expected_reward: float | null, expected_mask: kind |
+    null, note: str}`` (see ``resources.golden``).
     """
     return _folder(name) / "golden.jsonl"
 

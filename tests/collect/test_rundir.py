@@ -164,3 +164,12 @@ def test_redaction_leaves_the_rest_alone() -> None:
 def test_plain_dictionaries_do_too(run: RunDir) -> None:
     write_config(run, {"collect": {"resume": True}, "model": {"name": "a"}})
     assert check_resumable(run, {"collect": {"resume": True}, "model": {"name": "a", "extra_body": None}})
+
+
+def test_a_judge_may_be_served_elsewhere_but_is_the_same_one(run: RunDir) -> None:
+    judge = {"name": "j", "base_url": "http://a/v1", "retry": {"max_attempts": 2}}
+    settle_config(run, config(run, judges={"default": judge}))
+    moved = {**judge, "base_url": "http://b/v1", "retry": {"max_attempts": 9}}
+    assert settle_config(run, config(run, judges={"default": moved, "further": judge}))
+    with pytest.raises(UserError, match=r"judges\.default\.name: j there, k now"):
+        settle_config(run, config(run, judges={"default": {**judge, "name": "k"}, "further": judge}))
