@@ -57,10 +57,18 @@ def _recording(line: Json | None, examples: list[Json | None]) -> Recording | st
     if not isinstance(reward, int | float):
         return "no reward"
     row = {name: value for name, value in line.items() if name not in ("response", "reward")}
-    same = [one for one in examples if one and _prompt(one) == _prompt(line)]
-    rows = [way for other in same[:1] for way in (other, {**other, **row})] + [row]
+    other = _task_of(line, examples)
+    rows = [*([other, {**other, **row}] if other else []), row]
     distinct = [one for place, one in enumerate(rows) if one not in rows[:place]]
     return Recording(distinct, response.get("output") or [], float(reward))
+
+
+def _task_of(line: Json, examples: list[Json | None]) -> Json | None:
+    """The example of the recording's number if it has one, else that with its prompt."""
+    number = line.get("_ng_task_index")
+    if isinstance(number, int) and 0 <= number < len(examples):
+        return examples[number]
+    return next((one for one in examples if one and _prompt(one) == _prompt(line)), None)
 
 
 def _lines(file: Path) -> Iterator[Json | None]:

@@ -7,6 +7,7 @@ policy's address is empty, because the policy is ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from gym_ray.integrations.nemo_gym.outside import HOST_SUFFIX
 from gym_ray.types.errors import UserError
 
 MODELS, RESOURCES = "responses_api_models", "resources_servers"
+MAX_VARIABLES = 50
 _STAND_IN = {MODELS: {"gym_ray": {"entrypoint": "app.py"}}}
 _POLICY = {"policy_base_url": "", "policy_api_key": "", "policy_model_name": ""}  # pragma: allowlist secret
 
@@ -40,14 +42,14 @@ def resolve(file: Path, server: str, overrides: dict[str, Any], instance: str | 
     Raises:
         UserError: the file does not resolve (the parser's reason), or has no instance of ``server``.
     """
-    from nemo_gym import global_config
     from omegaconf import OmegaConf
 
     try:
         raw = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         base: dict[Any, Any] = {**_POLICY, **_settings(file), **_stand_ins(raw)}
-        initial = OmegaConf.merge(base, overrides)
-        everything = global_config.GlobalConfigDictParser().parse(_parser_settings(global_config, initial))
+        everything = _parsed(OmegaConf.merge(base, overrides), _variables(_own_parts(raw, server)))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     except Exception as error:
         raise UserError(f"{file}: NeMo Gym cannot resolve it: {_first_lines(error)}") from error
     found = _instances(everything, server)
@@ -69,13 +71,48 @@ def referred_models(file: Path, server: str) -> tuple[str, ...]:
     Read without NeMo Gym, so what another file brings by ``_inherit_from`` is not seen.
     """
     raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return tuple(dict.fromkeys(_model_references(_own_parts(raw, server))))
+
+
+def _own_parts(raw: Any, server: str) -> list[Any]:
+    """The server's settings in each instance of a file."""
     instances = raw.values() if isinstance(raw, dict) else ()
-    found = (one[RESOURCES].get(server) for one in instances if isinstance(one, dict) and RESOURCES in one)
-    return tuple(dict.fromkeys(name for settings in found for name in _model_references(settings)))
+    return [one[RESOURCES].get(server) for one in instances if isinstance(one, dict) and RESOURCES in one]
+
+
+def _variables(parts: list[Any]) -> set[str]:
+    """Top-level values that settings refer to: ``${name}``."""
+    return set(re.findall(r"\$\{(\w+)\}", str(parts)))
+
+
+def _parsed(initial: Any, own: set[str]) -> Any:
+    """The parser's result. Values that only other parts of a deployment (agents, models) ask for are left empty.
+
+    Raises:
+        UserError: the server itself asks for a value that nobody gave.
+    """
+    from nemo_gym import global_config
+    from omegaconf.errors import InterpolationKeyError
+
+    parser, settings = global_config.GlobalConfigDictParser(), _parser_settings(global_config, initial)
+    for _ in range(MAX_VARIABLES):
+        try:
+            return parser.parse(settings)
+        except InterpolationKeyError as error:
+            found = re.search(r"Interpolation key '(\w+)' not found", str(error))
+            if found is None:
+                raise
+            name = found[1]
+            if name in own:
+                raise UserError(f"the server needs `{name}`: env.options.overrides={{{name}: ...}}") from None
+            initial[name] = ""
+            settings = _parser_settings(global_config, initial)
+    raise UserError(f"more than {MAX_VARIABLES} values are undefined")
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    return {"config_paths": [str(file)], "allow_openai_version_skew": True, "error_on_almost_servers": False}
+    lenient = {"allow_openai_version_skew": True, "allow_unsupported_pairing": True, "error_on_almost_servers": False}
+    return {"config_paths": [str(file)], **lenient}
 
 
 def _parser_settings(global_config: Any, initial: Any) -> Any:
