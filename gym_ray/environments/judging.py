@@ -31,6 +31,8 @@ LABEL_PARAMS: Mapping[str, Any] = {"temperature": 0.0, "max_output_tokens": 8192
 """Create parameters of a judge that ends on a label: room for one that thinks first."""
 KEPT_CHARS = 4000
 """How much of the end of a judge's text goes into the row."""
+THOUGHT_ENDS = "</think>"
+"""What stands before it in a message was thought aloud."""
 _MARKER_GONE = "(verdict marker removed)"
 
 
@@ -77,7 +79,7 @@ def _markers(labels: tuple[str, ...]) -> re.Pattern[str]:
 
 def answer_of(trajectory: Trajectory) -> str:
     """The model's last message without what it thought aloud, stripped."""
-    return final_text(trajectory.items).rpartition("</think>")[2].strip()
+    return final_text(trajectory.items).rpartition(THOUGHT_ENDS)[2].strip()
 
 
 def last_label(text: str, labels: Sequence[str]) -> str | None:

@@ -25,6 +25,7 @@ from gym_ray.environments.genrm_compare.pairs import (
 )
 from gym_ray.environments.jailbreak_detection.server import CHECKS, POLICIES
 from gym_ray.environments.judging import Prompt, fenced, last_label, together
+from gym_ray.environments.math_with_judge import MathWithJudge
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.contract import check
 from gym_ray.resources.golden import ScriptedJudges, load_golden, scripted
@@ -34,7 +35,7 @@ from gym_ray.types.errors import FailureKind, MaskRollout, UserError
 from gym_ray.types.items import Item, assistant_message, item_text, reasoning
 from gym_ray.types.outcome import Reward
 from gym_ray.types.trajectory import Trajectory
-from tests.environments.support import rows_of
+from tests.environments.support import grade, rows_of
 
 CLASSES = {
     "abstention": "Abstention",
@@ -334,10 +335,21 @@ def test_options_that_cannot_work() -> None:
             GenrmCompare(**options)  # type: ignore[arg-type]
 
 
+async def test_the_experts_answers_need_no_judge() -> None:
+    rows = list(catalog.generator("math_with_judge")(20, 1, "easy"))
+    assert all(
+        row["environment"] == "math_with_judge" and row["task_id"].startswith("math_with_judge-") for row in rows
+    )
+    for row in rows:
+        (turn,) = catalog.solver("math_with_judge")(row)
+        reward = await grade(MathWithJudge(), row, turn)
+        assert (reward.value, reward.extra["library_reward"]) == (1.0, 1.0)
+
+
 async def test_reasoning_is_not_shown_to_the_judge() -> None:
     judges = Watching(lambda prompt: '{"score_1": 3, "score_2": 3}')
     host = Host("g", EnvironmentConfig(server=server("genrm_compare")), judges)
-    group = [Trajectory.of_items([reasoning("secret thought"), assistant_message("x")])] * 2
+    group = [Trajectory.of_items([reasoning("secret thought"), assistant_message("<think>secret</think>x")])] * 2
     await host.verify_group(rows_of(catalog.examples_path("genrm_compare"))[0], group)
     await host.aclose()
     assert "secret" not in item_text(judges.asked[0][-1])

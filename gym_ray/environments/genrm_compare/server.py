@@ -18,7 +18,7 @@ from gym_ray.environments.genrm_compare.pairs import (
     pairs,
     read_scores,
 )
-from gym_ray.environments.judging import asking, fenced, load_prompt, together
+from gym_ray.environments.judging import THOUGHT_ENDS, asking, fenced, load_prompt, together
 from gym_ray.resources.server import ResourcesServer
 from gym_ray.types.errors import FailureKind, MaskRollout
 from gym_ray.types.items import Item, item_text, output_text
@@ -105,7 +105,7 @@ class GenrmCompare(ResourcesServer):
         if len(trajectories) < 2:
             reason = "there is nothing to compare this rollout with: its group has no other"
             return [MaskRollout(FailureKind.COHORT_INCOMPLETE, reason)] * len(trajectories)
-        answers = [output_text(one.items) for one in trajectories]
+        answers = [output_text(one.items).rpartition(THOUGHT_ENDS)[2] for one in trajectories]
         chosen = pairs(self._strategy, len(answers))
         orders = [*chosen, *((second, first) for first, second in chosen)] if self._both else chosen
         ends = await together(*(self._compare(task, answers, *pair) for pair in orders * self._judges))
@@ -169,4 +169,6 @@ def _history(task: TaskRow) -> list[tuple[str, str]]:
 
 
 def _reasoning(trajectory: Trajectory) -> str:
-    return "".join(item_text(item) for item in trajectory.items if item.get("type") == "reasoning")
+    """What the model thought, as items or aloud."""
+    aloud = output_text(trajectory.items).rpartition(THOUGHT_ENDS)[0]
+    return "".join(item_text(item) for item in trajectory.items if item.get("type") == "reasoning") + aloud
