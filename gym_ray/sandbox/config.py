@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from gym_ray.types.errors import UserError
 from gym_ray.types.settings import Settings
+from gym_ray.types.validation import explain
 
 MIB = 1 << 20
 
 
 class SandboxConfig(Settings):
     """Behind which wall programs run, and how many at once."""
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any] | None, **defaults: Any) -> SandboxConfig:
+        """An environment's `sandbox` option over its ``defaults``.
+
+        Raises:
+            UserError: one line per wrong key or value.
+        """
+        try:
+            return cls(**{**defaults, **(options or {})})
+        except ValidationError as error:
+            raise UserError("\n".join(explain(error, "sandbox."))) from None
 
     provider: Literal["auto", "namespaces", "bubblewrap", "docker", "podman", "apptainer"] = "auto"
     """auto: this machine's namespaces, else bubblewrap. Containers are used only when asked for, with `image`."""

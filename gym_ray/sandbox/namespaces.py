@@ -13,7 +13,7 @@ from typing import Any
 
 from gym_ray.sandbox.channel import Channel
 from gym_ray.sandbox.guest import seccomp
-from gym_ray.sandbox.provider import Sandbox, SandboxUnavailable
+from gym_ray.sandbox.provider import START_S, Sandbox, SandboxUnavailable
 from gym_ray.sandbox.visible import environment
 
 FOLDER = str(Path(__file__).parent)
@@ -51,8 +51,8 @@ class Namespaces:
                 await _send(control, request, [theirs.fileno()])
             except BaseException as error:
                 ours.close()
-                if isinstance(error, OSError):
-                    raise SandboxUnavailable(f"the launcher is gone: {error.strerror}") from None
+                if isinstance(error, OSError):  # TimeoutError is one
+                    raise SandboxUnavailable(f"the launcher does not answer: {error.strerror or error}") from None
                 raise
         sandbox = Sandbox(Channel(ours), self._env, lambda: _kill(control, number))
         await sandbox.ready()
@@ -62,7 +62,7 @@ class Namespaces:
         """See ``Provider``. The launcher ends its children and itself when its control socket closes."""
         if self._control is not None and self._process is not None:
             self._control.close()
-            await asyncio.get_running_loop().run_in_executor(None, self._process.wait, 10.0)
+            await asyncio.get_running_loop().run_in_executor(None, _wait, self._process)
             self._control = self._process = None
 
     def _launch(self) -> None:
@@ -83,12 +83,21 @@ class Namespaces:
 
 
 async def _send(control: socket.socket, message: bytes, descriptors: list[int]) -> None:
-    while True:
-        try:
-            socket.send_fds(control, [message], descriptors)
-            return
-        except BlockingIOError:
-            await asyncio.sleep(0.005)
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                socket.send_fds(control, [message], descriptors)
+                return
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(10.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _kill(control: socket.socket, number: int) -> None:

@@ -36,7 +36,7 @@ class SandboxPool:
         self.limits = Limits(memory_bytes=config.memory_mb * MIB, processes=config.processes)
         self._config = config
         self._provider: Provider = choose(config)
-        self._places = asyncio.Semaphore(config.max_running or os.cpu_count() or 1)
+        self._places = asyncio.Semaphore(config.max_running or len(os.sched_getaffinity(0)))
         self._ready: deque[Sandbox] = deque()
         self._next_start = 0.0
         self._filling: asyncio.Task[None] | None = None

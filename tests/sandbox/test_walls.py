@@ -73,6 +73,12 @@ def test_containers_need_an_image_and_no_packages(provider: Any) -> None:
         SandboxPool(SandboxConfig(provider=provider, image="python:3.12", packages=["numpy"]))
 
 
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(UserError, match=r"^sandbox\.memory: .*not permitted$"):
+        SandboxConfig.read({"memory": 1})
+    assert SandboxConfig.read({"warm": 5}, warm=1, packages=["numpy"]).warm == 5
+
+
 def test_packages_must_be_there() -> None:
     with pytest.raises(UserError, match="package `no_such_package` is not installed"):
         SandboxPool(SandboxConfig(packages=["no_such_package"]))

@@ -92,7 +92,7 @@ class CodeGen(ResourcesServer):
     ) -> None:
         super().__init__()
         self._test_s, self._penalty = unit_test_timeout_secs, reasoning_format_penalty
-        self._pool = SandboxPool(SandboxConfig(**(sandbox or {})))
+        self._pool = SandboxPool(SandboxConfig.read(sandbox))
 
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
         """1.0 when all tests pass. ``extra``: NeMo Gym's fields (the card lists them)."""

@@ -61,8 +61,7 @@ class PythonTool(Math):
     ) -> None:
         super().__init__(boxed_only)
         self._exec_s, self._max_chars = exec_timeout_s, max_output_chars
-        settings = {"packages": PACKAGES, "max_running": MAX_INTERPRETERS} | (sandbox or {})
-        self._pool = SandboxPool(SandboxConfig(**settings))
+        self._pool = SandboxPool(SandboxConfig.read(sandbox, packages=PACKAGES, max_running=MAX_INTERPRETERS))
         self._held: dict[str, _Held] = {}
         self._turns = asyncio.Semaphore(os.cpu_count() or 1)
 
