@@ -21,8 +21,8 @@ import orjson
 from gym_ray.models.config import ServeConfig
 from gym_ray.models.serve.certain import Certain, Guide, call_marks, learn_reasoning
 from gym_ray.models.serve.engine import Generation
-from gym_ray.models.serve.render import template_kwargs
 from gym_ray.models.serve.sampling import rejected
+from gym_ray.models.serve.template import template_kwargs
 from gym_ray.types.errors import UserError, describe
 from gym_ray.types.items import Item, assistant_message, function_call, reasoning
 
