@@ -183,6 +183,7 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     """
     settings = config.serve
     build_responder(config)
+    _check_gpus(settings)
     key = secret_of("model.serve.api_key_env", settings.api_key_env)
     _start_serve(settings)
     Endpoints(app_name).set_user_key(key)
@@ -227,6 +228,19 @@ def placement(settings: ServeConfig) -> dict[str, Any]:
         "placement_group_bundles": [{**worker, "CPU": 1.0 + settings.num_cpus}] + [worker] * (tensor * pipeline - 1),
         "placement_group_strategy": "PACK",
     }
+
+
+def _check_gpus(settings: ServeConfig) -> None:
+    """A Ray that this process started has the GPUs of this machine and never more: do not wait for others."""
+    arguments = settings.engine_args
+    workers = arguments.get("tensor_parallel_size", 1) * arguments.get("pipeline_parallel_size", 1)
+    wanted, there = settings.num_gpus * workers * settings.num_replicas, ray.cluster_resources().get("GPU", 0.0)
+    node = ray._private.worker._global_node
+    if wanted > there and node is not None and node.is_head():
+        raise UserError(
+            f"model.serve.num_gpus={settings.num_gpus:g}: the model wants {wanted:g} GPU(s), this machine has "
+            f"{there:g}; num_gpus=0 is the CPU engine, model=tiny needs nothing else"
+        )
 
 
 def _environment(settings: ServeConfig) -> dict[str, str]:

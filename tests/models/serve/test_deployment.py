@@ -121,6 +121,13 @@ def test_settings_that_cannot_work_are_refused_before_anything_starts(settings: 
         deploy(scripted(**settings), "refused")
 
 
+def test_gpus_that_are_not_there_are_not_waited_for(ray_cluster: Any) -> None:
+    from gym_ray.models.serve.deployment import deploy
+
+    with pytest.raises(UserError, match=r"wants 4 GPU\(s\), this machine has 0"):
+        deploy(scripted(num_gpus=1, num_replicas=2, engine_args={"tensor_parallel_size": 2}), "greedy")
+
+
 def test_placement_of_one_node_and_of_many() -> None:
     from gym_ray.models.serve.deployment import placement
 
