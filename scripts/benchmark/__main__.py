@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import cost, load, sandbox, startup
+from benchmark import cost, load, sandbox, startup, utilisation
 from benchmark.isolation import isolate
 from benchmark.meter import adopt_orphans
 from benchmark.mock import Script
@@ -41,6 +41,7 @@ class Bench:
             "durable": self.durable,
             "startup": self.startup,
             "sandbox": self.sandbox,
+            "utilisation": self.utilisation,
         }
 
     def say(self, line: str) -> None:
@@ -94,6 +95,12 @@ class Bench:
     def durable(self) -> None:
         """From finish to durable."""
         self.report.durable(load.finish_to_durable(1000, self._note))
+
+    def utilisation(self) -> None:
+        """The embedded policy under a collection, and by itself."""
+        for turns in (1, 3):
+            for in_flight in (64, 256):
+                self.report.utilisation(utilisation.measure(in_flight, turns, 1 if self.quick else 2, self._note))
 
     def startup(self) -> None:
         """Imports, help, environment actors."""

@@ -1,7 +1,7 @@
 """Environments of the benchmark, as a user would write them: one file, named by its path.
 
-``Lookup``: two tool calls and an answer, no work in either. ``SlowVerifier``: an answer, and 5 ms of pure
-computation to judge it.
+``Lookup``: two tool calls and an answer, no work in either. ``Chat``: so many turns, whatever is said.
+``SlowVerifier``: an answer, and 5 ms of pure computation to judge it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from gym_ray.resources.gymnasium import GymnasiumServer, StepResult
 from gym_ray.resources.server import ResourcesServer, Session, tool
+from gym_ray.types.items import Item
 from gym_ray.types.trajectory import Trajectory
 
 VERIFY_S = 0.005
@@ -34,6 +36,19 @@ class Lookup(ResourcesServer):
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> float:
         """1.0 when both look-ups were made and the answer is A."""
         return float(session["looked_up"] == 2 and "\\boxed{A}" in trajectory.text)
+
+
+class Chat(GymnasiumServer):
+    """Ask again until the task's ``turns`` are done."""
+
+    pure = True
+
+    async def step(self, task: Any, action: list[Item], session: Session) -> StepResult:
+        """Nothing depends on what was said."""
+        turn = session["turn"] = session.get("turn", 0) + 1
+        if turn == task.turns:
+            return StepResult(reward=1.0, terminated=True)
+        return StepResult(observation=f"That was turn {turn}. Go on, and add what you left out before.")
 
 
 class SlowVerifier(ResourcesServer):

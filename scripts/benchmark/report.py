@@ -18,6 +18,7 @@ from benchmark.cost import Cost
 from benchmark.lag import Lag
 from benchmark.load import Durable, InFlight, SlowVerifier
 from benchmark.sandbox import Execution
+from benchmark.utilisation import Utilisation
 
 WIDTH = 118
 
@@ -112,6 +113,15 @@ class Report:
         self.rows.append(
             Row("durability", "last reply to record in the journal, worst", f"{found.worst_s:.2f} s", "1 s", spread)
         )
+
+    def utilisation(self, found: Utilisation) -> None:
+        """Tokens per second of a collection and of the bare engine."""
+        turns = "1 turn" if found.turns == 1 else f"{found.turns} turns"
+        what = f"{turns}, {found.in_flight} in flight"
+        self.tree.setdefault("utilisation", {})[what] = {**asdict(found), "ratio": round(found.ratio, 4)}
+        ours, bare = found.collect[-1], found.bare[-1]
+        note = f"{ours.tokens_per_s:,.0f} of {bare.tokens_per_s:,.0f}/s; cached {ours.cached:.0%} and {bare.cached:.0%}"
+        self.rows.append(Row("tokens/s, as a share of the bare engine's", what, f"{found.ratio:.1%}", "97%", note))
 
     def startup(self, name: str, title: str, seconds: float, goal: str) -> None:
         """A wait before anything happens."""

@@ -79,14 +79,14 @@ class Job:
 
 def collect(job: Job, mock: Endpoint | None) -> Run:
     """Run it to its end. Raises RuntimeError, with the end of its output, when it fails."""
-    with _workplace() as place:
+    with workplace() as place:
         tasks, run_dir = place / "tasks.jsonl", place / "run"
         tasks.write_text("".join(task_line(number) for number in range(job.rollouts // job.group)))
         before = mock.stats() if mock else {}
         meter = Meter(label, frozenset({mock.pid} if mock else ()))
         follow = JournalTail(run_dir) if job.tail else contextlib.nullcontext()
         with follow as tail, meter.running() as usage:
-            _run(command(job, mock, tasks, run_dir), place)
+            execute(command(job, mock, tasks, run_dir), place)
         reap_orphans(frozenset({mock.pid} if mock else ()))
         after = mock.stats() if mock else {}
         _check(run_dir, job.rollouts)
@@ -125,7 +125,8 @@ def task_line(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _workplace() -> Iterator[Path]:
+def workplace() -> Iterator[Path]:
+    """A folder for one run, gone afterwards."""
     place = Path(tempfile.mkdtemp(prefix="grb-"))
     (place / LAG).mkdir()
     try:
@@ -134,7 +135,8 @@ def _workplace() -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _run(line: list[str], place: Path) -> None:
+def execute(line: list[str], place: Path) -> None:
+    """Run a command line in ``place``. Raises RuntimeError, with the end of its output, when it fails."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(SCRIPTS),
