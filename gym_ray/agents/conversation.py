@@ -35,6 +35,14 @@ class Conversation:
         self._items.append(item)
         self._context.trajectory.items.append(item)
 
+    def restart(self, items: list[Item]) -> None:
+        """Go on from ``items`` instead of what was said so far: a compaction, or the brief of a sub-agent.
+
+        The trajectory keeps what it has; the next call's prompt is rendered afresh and begins a new segment.
+        """
+        self._items = list(items)
+        self._last, self._covered = None, 0
+
     async def ask(self) -> ModelReply:
         """One model call. Its items, tokens and usage are on the trajectory when this returns.
 

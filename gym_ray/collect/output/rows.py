@@ -8,7 +8,10 @@ is ours alone sits under ``gym_ray``.
 ``reward`` is always a number, because those readers require one: a masked rollout that was not scored has
 0.0 there, ``mask_sample`` true in both places where readers look, and the truth (null) in ``gym_ray.reward``.
 Failed rollouts are no rows; :func:`failure_row` says what is known of them. Masked rollouts keep their
-tokens as they are: a NaN logprob is null, and several segments stay several (``gym_ray.segments``).
+tokens as they are: a NaN logprob is null, and several segments stay several. ``gym_ray.segments`` has one entry
+each: ``length`` in tokens; per turn its span ``[prompt_end, sampled_end]`` and its policy version, one int or one
+per sampled token. A row with more than one is refused by NeMo-RL's reader ("Non-contiguous messages found!"),
+which takes one chain per row: give it the segments one by one, or collect with ``model.keep_reasoning=true``.
 
 Sources: NeMo Gym's rollout files and failure vocabulary, NeMo-RL's result post-processing, the OpenAI
 Responses API reference.
@@ -17,6 +20,7 @@ Responses API reference.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -178,8 +182,16 @@ def _ours(rollout: Rollout, trajectory: Trajectory) -> Json:
 def _sampled(rollout: Rollout, tokens: list[TurnTokens], segments: list[Segment]) -> Json:
     """How the tokens were sampled, and where each turn's lie."""
     versions = (turn.version if isinstance(turn.version, list) else (turn.version,) for turn in tokens)
+    turns = iter(tokens)
     return {
-        "segments": [{"length": len(segment.token_ids), "spans": segment.spans} for segment in segments],
+        "segments": [
+            {
+                "length": len(segment.token_ids),
+                "spans": segment.spans,
+                "versions": [turn.version for turn in islice(turns, len(segment.spans))],
+            }
+            for segment in segments
+        ],
         "policy_versions": sorted(set().union(*versions)),
         "sampling": {name: rollout.params[name] for name in SAMPLING if name in rollout.params},
     }

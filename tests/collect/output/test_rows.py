@@ -68,7 +68,7 @@ def test_the_row_a_nemo_gym_reader_expects() -> None:
     assert row["mask_sample"] is row["instance_config"]["mask_sample"] is False
     assert row["failure_kind"] is row["failure_reason"] is None
     assert row["extracted_answer"] == row["expected_answer"] == "4"
-    assert row["gym_ray"]["segments"] == [{"length": 7, "spans": [[3, 5], [6, 7]]}]
+    assert row["gym_ray"]["segments"] == [{"length": 7, "spans": [[3, 5], [6, 7]], "versions": [3, 4]}]
     assert row["gym_ray"]["policy_versions"] == [3, 4]
     assert row["gym_ray"]["sampling"] == {"temperature": 0.5}
 
@@ -84,7 +84,10 @@ def test_nemo_rl_finds_one_contiguous_chain() -> None:
 
 def test_rewritten_history_is_told_and_not_hidden() -> None:
     row = row_of(make_rollout(trajectory=two_turns(rewritten=True)))
-    assert [segment["length"] for segment in row["gym_ray"]["segments"]] == [5, 4]
+    assert row["gym_ray"]["segments"] == [
+        {"length": 5, "spans": [[3, 5]], "versions": [3]},
+        {"length": 4, "spans": [[3, 4]], "versions": [4]},
+    ]
     with pytest.raises(AssertionError, match="Non-contiguous"):
         message_log(row)
 
