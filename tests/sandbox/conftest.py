@@ -13,7 +13,7 @@ from gym_ray.sandbox import Command, Limits, Result, SandboxConfig, SandboxPool
 from gym_ray.types.errors import UserError
 
 MARK = "GYM_RAY_TEST_MARK"
-QUICK = Limits(wall_s=8.0, cpu_s=4.0, memory_bytes=256 << 20, processes=32, output_bytes=1 << 16)
+QUICK = Limits(wall_s=20.0, cpu_s=10.0, memory_bytes=256 << 20, processes=32, output_bytes=1 << 16)
 
 
 @pytest.fixture(scope="session")
