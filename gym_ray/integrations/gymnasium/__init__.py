@@ -1,0 +1,3 @@
+"""Gymnasium environments by their id."""
+
+from gym_ray.integrations.gymnasium.server import Gymnasium as Gymnasium

@@ -1,0 +1,3 @@
+"""Tasksets of verifiers."""
+
+from gym_ray.integrations.verifiers.server import Verifiers as Verifiers
