@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from gym_ray.types.items import input_items, item_text, output_text
 
 Json = dict[str, Any]
 RECORDINGS = "example_rollouts.jsonl"
+OUR_WORDS = {"PASS": "[[YES]]", "FAIL": "[[NO]]", "A": "[[CORRECT]]", "B": "[[INCORRECT]]", "C": "[[NOT_ATTEMPTED]]"}
+"""A recorded judge's verdict, as our prompt asks for it: rubrics, and abstention."""
+
+_BOARD = re.compile(r"Sokoban board:\n((?:#.*\n)+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,11 @@ class Recording:
     judge: list[str]
 
 
-def recorded_for(root: Path, aliases: set[str]) -> list[Recording]:
-    """What was recorded for any agent called one of ``aliases``, each answer once."""
+def recorded_for(root: Path, aliases: set[str], but: set[str]) -> list[Recording]:
+    """What was recorded for any agent called one of ``aliases``, each answer once, ``but`` for these places."""
     found: dict[bytes, Recording] = {}
     for folder in _folders(root):
-        if aliases & _agents(folder):
+        if aliases & _agents(folder) and _place(folder) not in but:
             for recording in _read(folder):
                 key = orjson.dumps([recording.output, recording.row.get("expected_answer")])
                 found.setdefault(key, recording)
@@ -54,12 +59,18 @@ def _agents(folder: Path) -> set[str]:
     return names
 
 
+def _place(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
 def _read(folder: Path) -> Iterator[Recording]:
-    place, tasks = f"{folder.parent.name}/{folder.name}", _tasks(folder / "data")
+    place, tasks = _place(folder), _tasks(folder / "data")
     for row in _rows(folder / "data" / RECORDINGS):
         if "response" in row and "reward" in row:
             # A recorded row lacks the task's fields that the server's reply does not declare.
             task = _task_of(row, tasks) or {key: row[key] for key in row if key not in ("response", "reward")}
+            if board := _BOARD.search(_prompt(row)):
+                task = task | {"level": board[1]}  # ours makes another one from its seed
             output = [item for item in row["response"]["output"] if isinstance(item, dict)]
             yield Recording(place, task, output, float(row["reward"]), _prompt(row), list(_judge(row)))
 
@@ -80,13 +91,13 @@ def _task_of(row: Json, tasks: list[Json]) -> Json | None:
 
 
 def _judge(row: Json) -> Iterator[str]:
-    """The judge's answers: servers keep them under three names."""
+    """The judge's verdicts: servers keep them under three names, two of them in other words than ours."""
     for evaluation in row.get("judge_evaluations") or ():
         yield output_text(evaluation["response"]["output"])
     for evaluation in row.get("rubric_evaluations") or ():
-        yield evaluation["judge_response"]
+        yield OUR_WORDS[evaluation["verdict"]]
     if row.get("judge_output"):
-        yield row["judge_output"]
+        yield OUR_WORDS[row["judge_output"].strip()]
 
 
 def _rows(file: Path) -> list[Json]:

@@ -41,16 +41,24 @@ class Parity:
 
 
 def compare(root: Path, chosen: list[str]) -> list[Parity]:
-    """Every environment of the library that has recordings under ``root``, or only ``chosen``."""
-    parities = (asyncio.run(_compare(root, name)) for name in chosen or catalog.names())
+    """Every environment of the library that has recordings under ``root``, or only ``chosen``.
+
+    A choice that is a library environment with other options takes what no environment did.
+    """
+    library = catalog.names()
+    variants = sorted({file.stem for file in (conf_dir() / "env").glob("*.yaml")} - set(library))
+    parities: list[Parity] = []
+    for name in chosen or [*library, *variants]:
+        taken = {place for parity in parities for place in parity.places} if name in variants else set()
+        parities.append(asyncio.run(_compare(root, name, taken)))
     return [parity for parity in parities if parity.rows]
 
 
-async def _compare(root: Path, name: str) -> Parity:
+async def _compare(root: Path, name: str, taken: set[str]) -> Parity:
     text = (conf_dir() / "env" / f"{name}.yaml").read_text(encoding="utf-8")
     config = EnvironmentConfig.model_validate(yaml.safe_load(text))
     parity = Parity(name)
-    recordings = recorded_for(root, set(config.aliases))
+    recordings = recorded_for(root, set(config.aliases), taken)
     if not recordings:
         return parity
     host = Host(name, config, ScriptedJudges())
@@ -90,7 +98,9 @@ async def _verdict(host: Host, recording: Recording) -> Any:
 
 
 def _same_start(replay: Replay, recording: Recording) -> bool:
-    """True when the environment showed at first what was shown then (or nothing)."""
+    """True when the row says how the game begins, or what was shown at first is what was shown then (or nothing)."""
+    if recording.row.get("level"):
+        return True
     first = replay.trajectory.items[0] if replay.trajectory.items else {}
     return first.get("role") != "user" or item_text(first) in recording.start
 

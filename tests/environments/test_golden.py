@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,8 @@ def test_files_are_complete(name: str) -> None:
 
 def test_the_catalog_knows_them_all() -> None:
     assert set(SERVERS) <= set(catalog.names())
+
+
+def test_the_guide_names_them_all() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
+    assert [name for name in catalog.names() if f"`{name}`" not in guide] == []
