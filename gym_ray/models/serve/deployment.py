@@ -65,8 +65,9 @@ class Replica:
         self._weights = _with_local_path(config.serve).path
         live = getattr(self._responder, "live", None)
         self._follower = Follower(live, DesiredState(app_name), own_name()) if live is not None else None
-        if self._follower is not None and (await self._follower.follow()).error:
-            raise RuntimeError(f"the newest weights cannot be loaded: {self._follower.broken}")
+        report = await self._follower.follow() if self._follower is not None else None
+        if report is not None and report.error:
+            raise RuntimeError(f"the newest weights cannot be loaded: {report.error}")
         user_key = self._endpoints.user_key()
         keys = [user_key] if user_key else []
         Replica.serving = App(self._responder, config.name, keys)
@@ -101,7 +102,7 @@ class Replica:
         """Go where the desired state is; called on all replicas after it changed."""
         assert self._follower is not None, "check_weights was asked first"
         report = await self._follower.follow(mode)
-        if report.error:
+        if self._follower.broken:
             self._withdraw()
         return report
 

@@ -119,8 +119,7 @@ class Follower:
             try:
                 changed = await self._go(desired, mode)
             except Exception as error:
-                self.broken = describe(error)
-                return self._report(error=self.broken)
+                return self._report(error=describe(error))
             return self._report(pause_s=time.monotonic() - began if changed else 0.0)
 
     async def _go(self, desired: Desired, mode: PauseMode) -> bool:
@@ -129,11 +128,18 @@ class Follower:
         if (desired.paused or stale) and not engine.paused:
             await engine.pause(mode)
         if stale:
-            async with self._state.directory(desired) as directory:
-                await engine.load(directory, desired.version)
+            await self._load(desired)
         if engine.paused and not desired.paused:
             await engine.resume()
         return stale
+
+    async def _load(self, desired: Desired) -> None:
+        try:
+            async with self._state.directory(desired) as directory:
+                await self._engine.load(directory, desired.version)
+        except Exception as error:
+            self.broken = describe(error)
+            raise
 
     def _report(self, pause_s: float = 0.0, error: str | None = None) -> Followed:
         return Followed(self._replica, self._engine.version, self._engine.paused, pause_s, error)

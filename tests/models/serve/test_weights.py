@@ -16,7 +16,7 @@ from gym_ray.models.config import ModelConfig, RetryConfig, ServeConfig
 from gym_ray.models.protocol import ModelRequest
 from gym_ray.models.serve import checkpoint, live
 from gym_ray.models.turn import TurnModel
-from gym_ray.types.errors import FailureKind, RolloutError, UserError
+from gym_ray.types.errors import UserError
 from gym_ray.types.items import item_text, user_message
 from tests.support.processes import kill
 
@@ -185,17 +185,3 @@ async def test_an_engine_without_live_weights_says_so(ray_cluster: Any) -> None:
 def test_a_tied_head_may_be_missing() -> None:
     assert checkpoint.difference({"a": [1]}, {"a": [1], "lm_head.weight": [2]}) is None
     assert checkpoint.difference({"a": [1], "lm_head.weight": [2]}, {"a": [1]}) is None
-
-
-async def test_a_valve_tells_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "HOLD_S", 0.05)
-    valve = live.Valve()
-    await valve.enter()
-    valve.close()
-    with pytest.raises(RolloutError) as told:
-        await valve.enter()
-    assert (told.value.kind, told.value.terminal) == (FailureKind.MODEL_PAUSED, False)
-    waiting = asyncio.create_task(valve.enter())
-    await asyncio.sleep(0.01)
-    valve.open()
-    await waiting
