@@ -184,8 +184,8 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     """
     settings = config.serve
     build_responder(config)
-    _check_gpus(settings)
     key = secret_of("model.serve.api_key_env", settings.api_key_env)
+    _check_gpus(settings)
     _start_serve(settings)
     Endpoints(app_name).set_user_key(key)
     DesiredState(app_name).begin(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
