@@ -6,6 +6,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
+
+from gym_ray.types.errors import UserError
 
 LOCAL_CPUS = 4
 """Ray CPUs of a local cluster at least: they only count actors, which mostly wait."""
@@ -18,6 +21,9 @@ def ray_session() -> Iterator[None]:
     """Connect to the running cluster (``RAY_ADDRESS``, or inside a Ray job), else start a local Ray.
 
     What this starts, it ends. A Ray that was already initialised is used and left alone.
+
+    Raises:
+        UserError: the machine is too busy to start a Ray.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -30,8 +36,20 @@ def ray_session() -> Iterator[None]:
         ray.init(**quiet)
     else:
         cpus = max(LOCAL_CPUS, os.cpu_count() or 1)
-        ray.init("local", num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
+        _start_local(num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(**options: Any) -> None:
+    import ray
+
+    try:
+        ray.init("local", **options)
+    except Exception as error:
+        # Ray gives its own processes 30 s, whatever it is told, and has no class for this error.
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError("Ray did not come up within its 30 s: this machine is too busy now; try again later") from error
