@@ -103,7 +103,8 @@ class _Item:
     """A reasoning or message item that is being streamed."""
 
     def __init__(self, kind: str, index: int) -> None:
-        self.kind, self.index, self.text = kind, index, ""
+        self.kind, self.index = kind, index
+        self._said: list[str] = []
         thought = kind == "thought"
         self.id = f"{'rs' if thought else 'msg'}_{uuid4().hex}"
         self._at: Json = {"item_id": self.id, "output_index": index}
@@ -118,17 +119,18 @@ class _Item:
         ]
 
     def delta(self, text: str) -> Json:
-        self.text += text
+        self._said.append(text)
         more: Json = {"logprobs": []} if self.kind == "text" else {}
         return {"type": f"response.{self._text_name}.delta", **self._at, "delta": text, **more}
 
     def closing(self, item: Item | None) -> list[Json]:
         """``item``: as it stands in the whole reply, or None to make it of what was streamed."""
-        item = item or self._item("completed", self._part(self.text))
+        text = "".join(self._said)
+        item = item or self._item("completed", self._part(text))
         part = (item["summary"] if self.kind == "thought" else item["content"])[0]
         more: Json = {"logprobs": part.get("logprobs", [])} if self.kind == "text" else {}
         return [
-            {"type": f"response.{self._text_name}.done", **self._at, "text": self.text, **more},
+            {"type": f"response.{self._text_name}.done", **self._at, "text": text, **more},
             {"type": f"response.{self._part_name}.done", **self._at, "part": part},
             {"type": "response.output_item.done", "output_index": self.index, "item": item},
         ]

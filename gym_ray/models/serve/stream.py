@@ -112,11 +112,11 @@ class Told:
     """Text that has been streamed, by kind."""
 
     def __init__(self) -> None:
-        self._said = {"thought": "", "text": ""}
+        self._said: dict[str, list[str]] = {"thought": [], "text": []}
 
     def add(self, kind: str, text: str) -> None:
         """``text`` is streamed."""
-        self._said[kind] += text
+        self._said[kind].append(text)
 
     def rest(self, items: list[Item]) -> list[tuple[str, str]]:
         """What of the whole reply is still to be streamed.
@@ -128,9 +128,10 @@ class Told:
             "thought": "".join(item_text(item) for item in items if item["type"] == "reasoning"),
             "text": "".join(item_text(item) for item in items if item["type"] == "message"),
         }
-        for kind, said in self._said.items():
-            if not whole[kind].startswith(said) or (kind == "thought" and self._said["text"] and whole[kind] != said):
+        told = {kind: "".join(said) for kind, said in self._said.items()}
+        for kind, said in told.items():
+            if not whole[kind].startswith(said) or (kind == "thought" and told["text"] and whole[kind] != said):
                 reason = f"the parser took back {kind} that was streamed already; ask again without `stream`"
                 raise RolloutError(FailureKind.MODEL_INVALID_RESPONSE, Stage.MODEL, reason, terminal=False)
-        rest = [(kind, whole[kind][len(said) :]) for kind, said in self._said.items()]
+        rest = [(kind, whole[kind][len(said) :]) for kind, said in told.items()]
         return [(kind, text) for kind, text in rest if text]
