@@ -58,7 +58,7 @@ def subtraction(rng: random.Random) -> Problem:
 
 
 def multiplication(rng: random.Random) -> Problem:
-    left, right = rng.randint(0, 12), rng.randint(0, 12)
+    left, right = rng.sample((rng.randint(2, 9), rng.randint(10, 99)), 2)
     return f"What is {left} * {right}?", str(left * right)
 
 
