@@ -48,9 +48,9 @@ NEEDY = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Taskset packages as verifiers' own ``vf-init`` makes them, importable here and in Ray's workers."""
+    """Taskset packages as verifiers' own ``vf-init`` makes them, importable here and by Ray, which starts later."""
     folder = tmp_path_factory.mktemp("tasksets")
     tool = Path(sys.executable).with_name("vf-init")
     subprocess.run([tool, "reverse", "--path", folder], check=True, capture_output=True, timeout=120, cwd=folder)
