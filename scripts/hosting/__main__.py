@@ -19,6 +19,7 @@ from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.connect import connect
 from gym_ray.types.errors import UserError
+from hosting.cost import compare
 from hosting.recordings import recordings
 from hosting.replay import Result, Verdict, replay
 
@@ -114,7 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/test_nemo_gym", description=__doc__)
     parser.add_argument("servers", nargs="*", help="all of them, unless named")
     parser.add_argument("--json", type=Path, help="write every row's result here")
+    parser.add_argument("--cost", action="store_true", help="CPU per rollout, here and in NeMo Gym itself, instead")
     arguments = parser.parse_args()
+    if arguments.cost:
+        print(compare())
+        return
     tree, console = Tree.find(), Console(width=240)
     names = arguments.servers or tree.names()
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
