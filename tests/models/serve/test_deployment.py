@@ -121,6 +121,15 @@ def test_settings_that_cannot_work_are_refused_before_anything_starts(settings: 
         deploy(scripted(**settings), "refused")
 
 
+async def test_an_engine_without_live_weights_says_so(two_replicas: Any) -> None:
+    from gym_ray.models.serve.control import ModelControl
+
+    with pytest.raises(UserError, match="cannot change"):
+        await asyncio.to_thread(ModelControl("pair").update_weights, path="/tmp")
+    with pytest.raises(UserError, match="cannot change"):
+        await asyncio.to_thread(ModelControl("pair").pause)
+
+
 def test_gpus_that_are_not_there_are_not_waited_for(ray_cluster: Any) -> None:
     from gym_ray.models.serve.deployment import deploy
 

@@ -169,19 +169,6 @@ async def replaced(model: TurnModel, gone: int) -> None:
         await asyncio.sleep(0.5)
 
 
-async def test_an_engine_without_live_weights_says_so(ray_cluster: Any) -> None:
-    from gym_ray.models.serve.control import ModelControl
-    from gym_ray.models.serve.deployment import deploy, undeploy
-
-    serve = ServeConfig(engine="tests.models.serve.scripted:ScriptedModel", num_cpus=0.1)
-    await asyncio.to_thread(deploy, ModelConfig(kind="vllm", name="fixed", serve=serve), "fixed")
-    with pytest.raises(UserError, match="cannot change"):
-        await asyncio.to_thread(ModelControl("fixed").update_weights, path="/tmp")
-    with pytest.raises(UserError, match="cannot change"):
-        await asyncio.to_thread(ModelControl("fixed").pause)
-    await asyncio.to_thread(undeploy, "fixed")
-
-
 def test_a_tied_head_may_be_missing() -> None:
     assert checkpoint.difference({"a": [1]}, {"a": [1], "lm_head.weight": [2]}) is None
     assert checkpoint.difference({"a": [1], "lm_head.weight": [2]}, {"a": [1]}) is None
