@@ -122,7 +122,7 @@ def _pools(config: RunConfig, judges: Judges) -> Iterator[dict[str, Pool]]:
     pools: dict[str, Pool] = {}
     try:
         for name, environment in config.envs.items():
-            if resolve_placement(environment) == "actor":
+            if resolve_placement(environment) != "inline":
                 pools[name] = start_pool(name, environment, judges)
         yield pools
     finally:

@@ -2,124 +2,99 @@
 
 An actor's method costs about a millisecond of CPU per call, whatever it does. So there is one method for
 all operations, :meth:`ResourcesActor.exchange`: a client hands over everything it has for this actor and
-takes what is ready for it (``mailbox``, ``client``).
+takes what is ready for it (``mailbox``, ``client``). The environment itself lives in the actor's process
+(``office``) or, placed as ``process``, in a child of it with a Python of its own (``child``).
 
-Nothing is retried by Ray (``max_task_retries=0``): sessions die with their actor. A restarted actor has
-another ``incarnation``, so it is never taken for the one that held the sessions.
+Nothing is retried by Ray (``max_task_retries=0``): sessions die with their actor, and an actor dies with its
+child. A restarted actor has another ``incarnation``, so it is never taken for the one that held the sessions.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import pickle
-import uuid
+import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import ray
 
+from gym_ray.resources.child import ChildOffice
 from gym_ray.resources.config import EnvironmentConfig
-from gym_ray.resources.host import Host
+from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.judge import Judges
-from gym_ray.resources.load import ServerCode
-from gym_ray.resources.mailbox import Answer, Mailbox
-from gym_ray.resources.rows import load_row
+from gym_ray.resources.load import ServerCode, load_server
+from gym_ray.resources.office import Facts, Office
+from gym_ray.resources.requirements import Requirements
+from gym_ray.resources.venv import BUILD_S
 from gym_ray.types.errors import UserError
 
 MAX_EXCHANGES = 2000
 """Exchanges open at once in one actor: two per agent process."""
-SILENCE_S = 120.0
-"""A client not heard of for so long is dead: its sessions are closed."""
-
-Letter = tuple[str, str | None, list[bytes]]
-"""Client id, incarnation that it means (None: whichever), requests."""
-Reply = tuple[str, list[Answer]]
-"""Incarnation that answers, answers. With another incarnation than meant, the requests were not begun."""
+_SLACK_S = 15.0
+"""So much sooner than the driver does a child's parent give up waiting: it knows why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a client needs to know of the class, so that it need not import it. Deadlines in seconds."""
+class ChildTerms:
+    """That an environment gets a process of its own. ``start_s``: its deadline to be ready, without the installing."""
 
-    pid: int
-    tools: list[dict[str, Any]]
-    gymnasium: bool
-    scores_groups: bool
-    needs_tokens: bool
-    queues_verify: bool
-    seed_timeout_s: float
-    tool_timeout_s: float
-    verify_timeout_s: float
+    requirements: Requirements | None
+    start_s: float
+
+    @classmethod
+    def of(cls, config: EnvironmentConfig, start_s: float) -> ChildTerms | None:
+        """None for an environment that lives in its actor.
+
+        Raises:
+            UserError: no such class, or no such requirements file.
+        """
+        if resolve_placement(config) != "process":
+            return None
+        if config.requirements is not None:
+            return cls(Requirements.read(config.requirements), start_s)
+        return cls(load_server(config.server).requirements(config.options), start_s)
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the actor."""
+        return self.start_s + _SLACK_S + (BUILD_S if self.requirements else 0.0)
 
 
 class ResourcesActor:
     """The actor class (see the module)."""
 
-    def __init__(self, name: str, config: EnvironmentConfig, code: ServerCode, judges: Judges | None = None) -> None:
-        self._incarnation = uuid.uuid4().hex
-        self._boxes: dict[str, Mailbox] = {}
-        self._load_row = lru_cache(maxsize=512)(load_row)
-        self._sweeper: asyncio.Task[None] | None = None
-        self._host: Host | None = None
-        self._error = ""
-        try:
-            self._host = Host(name, config.model_copy(update={"server": code.install()}), judges)
-        except UserError as error:
-            self._error = str(error)
+    def __init__(
+        self,
+        name: str,
+        config: EnvironmentConfig,
+        code: ServerCode,
+        judges: Judges | None = None,
+        child: ChildTerms | None = None,
+    ) -> None:
+        config = config.model_copy(update={"server": code.install()})
+        self._office: Office | ChildOffice
+        if child is None:
+            self._office = Office(name, config, judges)
+        else:
+            self._office = ChildOffice(name, config, child.requirements, judges, child.start_s, _end)
 
     async def describe(self) -> Facts | str:
-        """The class's facts, or why it cannot be served."""
-        if self._host is None:
-            return self._error
-        self._start(self._host)
-        host, server = self._host, self._host.server
-        return Facts(
-            os.getpid(),
-            host.tools,
-            host.gymnasium,
-            host.scores_groups,
-            server.needs_tokens,
-            server.cpu_bound,
-            host.seed_timeout_s,
-            host.tool_timeout_s,
-            host.verify_timeout_s + host.review_timeout_s,
-        )
+        """See ``Office``."""
+        return await self._office.describe()
 
     async def exchange(self, letter: bytes) -> bytes:
-        """A pickled ``Letter`` in, a pickled ``Reply`` out, within about a second."""
-        assert self._host is not None
-        self._start(self._host)
-        client, meant, requests = pickle.loads(letter)
-        answers: list[Answer] = []
-        if meant == self._incarnation:
-            box = self._boxes.get(client)
-            if box is None:
-                box = self._boxes[client] = Mailbox(self._host, self._load_row)
-            for request in requests:
-                box.start(request)
-            answers = await box.collect()
-        return pickle.dumps((self._incarnation, answers), pickle.HIGHEST_PROTOCOL)
+        """See ``Office``."""
+        return await self._office.exchange(letter)
 
     async def aclose(self) -> None:
-        """Close every session; the actor serves no more."""
-        await asyncio.gather(*(box.close() for box in self._boxes.values()))
-        if self._host is not None:
-            await self._host.aclose()
+        """See ``Office``."""
+        await self._office.aclose()
 
-    def _start(self, host: Host) -> None:
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
-            host.start()
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SILENCE_S / 8)
-            for client, box in list(self._boxes.items()):
-                if box.silent_s > SILENCE_S:
-                    del self._boxes[client]
-                    await box.close()
+def _end(reason: str) -> None:
+    """Die, so that Ray starts this actor anew."""
+    print(reason, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -141,7 +116,8 @@ class Pool:
 def start_pool(name: str, config: EnvironmentConfig, judges: Judges | None = None, timeout_s: float = 300.0) -> Pool:
     """Start ``config.num_actors`` actors, spread over the nodes, and wait until all can serve.
 
-    ``judges``: those of the run, for classes that ask one.
+    ``judges``: those of the run, for classes that ask one. ``timeout_s``: to be ready; packages that must be
+    installed first have ``venv.BUILD_S`` of their own.
 
     Raises:
         UserError: the class cannot be loaded or made, or the cluster cannot place the actors.
@@ -157,11 +133,12 @@ def start_pool(name: str, config: EnvironmentConfig, judges: Judges | None = Non
     }
     if config.labels:
         options["label_selector"] = config.labels
-    code = ServerCode.read(config.server)
+    code, child = ServerCode.read(config.server), ChildTerms.of(config, timeout_s)
     remote = ray.remote(ResourcesActor).options(**options)
-    actors = [remote.remote(name, config, code, judges) for _ in range(config.num_actors)]
+    actors = [remote.remote(name, config, code, judges, child) for _ in range(config.num_actors)]
     try:
-        return Pool(name, config, actors, _facts(name, config, actors, timeout_s))
+        patience_s = timeout_s if child is None else child.patience_s
+        return Pool(name, config, actors, _facts(name, config, actors, patience_s))
     except BaseException:
         for actor in actors:
             ray.kill(actor)

@@ -22,8 +22,15 @@ class EnvironmentConfig(Settings):
     """Which of the run's judges judges here, for classes that ask one: a name under `judges`, or `policy`."""
     aliases: list[str] = Field(default_factory=list)
     """Other names under which rows may ask for it (`agent_ref.name`, `task_source`)."""
-    placement: Literal["auto", "inline", "actor"] = "auto"
-    """inline: in the agent's process. actor: a pool of Ray actors. auto: inline for `pure` classes, else actor."""
+    placement: Literal["auto", "inline", "actor", "process"] = "auto"
+    """inline: in the agent's process. actor: a pool of Ray actors. process: a pool of Ray actors, each with a child
+    process that has a Python of its own. auto: process where `requirements` or `python` are given, inline for `pure`
+    classes, else actor."""
+    requirements: str | list[str] | None = None
+    """Packages that only this environment gets (placement `process`): a requirements file, or a list of its lines.
+    None: what the class says it needs. They are installed once and kept in the user's cache."""
+    python: str | None = None
+    """Interpreter of its process. One of another Python version must have gym_ray itself. None: the one of gym_ray."""
     num_actors: int = 1
     """Size of the actor pool. Sessions are spread over it and stay where they began."""
     num_cpus: float = 0.1

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from gym_ray.resources.actor import Pool
 
 
-def resolve_placement(config: EnvironmentConfig) -> Literal["inline", "actor"]:
-    """``auto`` decided: inline for ``pure`` classes, else actor.
+def resolve_placement(config: EnvironmentConfig) -> Literal["inline", "actor", "process"]:
+    """``auto`` decided: process where it has a Python of its own, inline for ``pure`` classes, else actor.
 
     Raises:
         UserError: the class cannot be loaded.
     """
     if config.placement != "auto":
         return config.placement
+    if config.requirements is not None or config.python is not None:
+        return "process"
     return "inline" if load_server(config.server).pure else "actor"
 
 

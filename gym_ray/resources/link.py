@@ -25,9 +25,9 @@ from typing import Any
 
 from ray.exceptions import ActorDiedError
 
-from gym_ray.resources.actor import Letter, Reply
 from gym_ray.resources.gymnasium import StepResult
 from gym_ray.resources.mailbox import STAGES
+from gym_ray.resources.office import Letter, Reply
 from gym_ray.resources.wire import pack
 from gym_ray.types.errors import FailureKind, RolloutError, describe
 from gym_ray.types.items import Item

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from gym_ray.resources.judge import Judge
+from gym_ray.resources.requirements import Requirements
 from gym_ray.resources.schema import ToolSpec, tool_spec
 from gym_ray.types.errors import MaskRollout
 from gym_ray.types.outcome import Reward
@@ -137,6 +138,12 @@ class ResourcesServer:
     def examples(cls, options: Mapping[str, Any]) -> Path:
         """Where the example tasks are: ``examples.jsonl`` beside the file of the class, unless it knows better."""
         return Path(inspect.getfile(cls)).with_name("examples.jsonl")
+
+    @classmethod
+    def requirements(cls, options: Mapping[str, Any]) -> Requirements | None:
+        """What a process of its own gets installed: ``requirements.txt`` beside the file of the class, if any."""
+        file = Path(inspect.getfile(cls)).with_name("requirements.txt")
+        return Requirements.read(str(file)) if file.is_file() else None
 
     @classmethod
     def tools(cls) -> dict[str, ToolSpec]:

@@ -27,6 +27,7 @@ from typing import Any, cast
 
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.frames import FrameBuffer, frame
+from gym_ray.resources.offspring import how_it_ended
 from gym_ray.types.errors import FailureKind, MaskRollout, describe
 
 log = logging.getLogger(__name__)
@@ -114,10 +115,7 @@ class _Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
         code = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-        if code >= 0:
-            return f"exited with code {code}"
-        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"was killed by {signal.Signals(-code).name}{hint}"
+        return how_it_ended(code)
 
 
 class VerifyPool:

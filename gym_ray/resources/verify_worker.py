@@ -8,9 +8,7 @@ socket. The process dies with its parent, even inside a loop that never ends.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import socket
 import sys
 from functools import lru_cache
@@ -19,12 +17,11 @@ from typing import Any, BinaryIO
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.frames import frame, read_frame
 from gym_ray.resources.load import make_server
+from gym_ray.resources.offspring import die_with
 from gym_ray.resources.rows import load_row
 from gym_ray.resources.verdict import judged, reward_of, rewards_of
 from gym_ray.resources.wire import Packed, unpack
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, UserError, describe
-
-_PR_SET_PDEATHSIG = 1
 
 
 async def serve(requests: BinaryIO, answers: socket.socket) -> None:
@@ -66,17 +63,11 @@ class Verifier:
         return reward_of(await judged(self._server.verify(task, unpack(packed), state), None))
 
 
-def _die_with(parent: int) -> None:
-    # The end of the stream is not enough: a verifier that never returns would not see it.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def main() -> None:
     """Entry point."""
     descriptor, parent = map(int, sys.argv[1:])
-    _die_with(parent)
+    # The end of the stream is not enough: a verifier that never returns would not see it.
+    die_with(parent)
     channel = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     requests = os.fdopen(os.dup(descriptor), "rb", buffering=1 << 18)

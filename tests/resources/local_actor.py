@@ -9,9 +9,9 @@ from typing import Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from gym_ray.resources.actor import Facts, Pool, ResourcesActor
+from gym_ray.resources.actor import Pool
 from gym_ray.resources.config import EnvironmentConfig
-from gym_ray.resources.load import ServerCode
+from gym_ray.resources.office import Facts, Office
 
 
 class LocalActor:
@@ -30,13 +30,12 @@ class LocalActor:
 
     def replace(self) -> None:
         """Restart: another incarnation, with no sessions."""
-        self.actor = ResourcesActor("env", self._config, ServerCode.read(self._config.server))
+        self.actor = Office("env", self._config)
 
     @property
     def sessions(self) -> int:
         """Open sessions."""
-        assert self.actor._host is not None
-        return len(self.actor._host.sessions)
+        return self.actor.sessions
 
     def _remote(self, letter: bytes) -> asyncio.Future[bytes]:
         self.calls += 1

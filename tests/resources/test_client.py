@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gym_ray.resources import actor as actor_module
+from gym_ray.resources import office
 from gym_ray.resources import client as client_module
 from gym_ray.resources import link as link_module
 from gym_ray.resources.client import ActorResources
@@ -252,7 +252,7 @@ async def test_more_sessions_wait_in_the_actor() -> None:
 
 
 async def test_sessions_of_a_dead_client_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor_module, "SILENCE_S", 0.4)
+    monkeypatch.setattr(office, "SILENCE_S", 0.4)
     monkeypatch.setattr(link_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(link_module, "TICK_S", 0.05)
     async with connected("Counter") as (resources, (actor,)):

@@ -127,7 +127,7 @@ def _import(folder: Path, entrypoint: str) -> Any:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         need = folder / "requirements.txt"
-        hint = f"; it lists what it needs in {need}" if need.is_file() else ""
+        hint = f"; it lists what it needs in {need}: set env.placement=process" if need.is_file() else ""
         raise UserError(f"NeMo Gym's `{folder.name}` needs the module `{error.name}`{hint}") from error
     except Exception as error:
         raise UserError(f"NeMo Gym's `{folder.name}` cannot be imported: {describe(error)}") from error

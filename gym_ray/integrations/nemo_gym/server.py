@@ -13,6 +13,7 @@ Format: NeMo Gym 0.5 to 0.7, resources server routes.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -28,6 +29,7 @@ from gym_ray.integrations.nemo_gym.outside import watched
 from gym_ray.integrations.nemo_gym.settings import referred_models, resolve
 from gym_ray.integrations.nemo_gym.tree import Tree
 from gym_ray.resources.gymnasium import GymnasiumServer, StepResult
+from gym_ray.resources.requirements import Requirements
 from gym_ray.resources.schema import ToolSpec
 from gym_ray.resources.server import Session, UnknownTool
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage
@@ -39,6 +41,8 @@ Json = dict[str, Any]
 CONTRACT = frozenset({"responses_create_params", "response", "reward", "reward_components", "instance_config"})
 LABELS = frozenset({"mask_sample", "failure_kind", "failure_reason", "agent_ref", "task_source"})
 """Fields of a verify answer that are no output fields."""
+_ITSELF = re.compile(r"(-e\s+)?(nemo[-_]gym\b|\.\./\.\.)")
+"""Lines like ``-e nemo-gym[dev] @ ../../``."""
 
 
 class NemoGym(GymnasiumServer):
@@ -88,6 +92,13 @@ class NemoGym(GymnasiumServer):
     def examples(cls, options: Mapping[str, Any]) -> Path:
         """``data/example.jsonl`` of the server."""
         return Tree.find(options.get("path")).folder(str(options.get("server"))) / "data" / "example.jsonl"
+
+    @classmethod
+    def requirements(cls, options: Mapping[str, Any]) -> Requirements | None:
+        """``requirements.txt`` of the server, without the line for NeMo Gym itself, which is here already."""
+        file = Tree.find(options.get("path")).folder(str(options.get("server"))) / "requirements.txt"
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return Requirements.of((line for line in lines if not _ITSELF.match(line)), file.parent)
 
     def offered_tools(self) -> dict[str, ToolSpec]:
         """The typed tool routes, so that an unknown name is answered with them; rows carry the definitions."""
