@@ -77,7 +77,7 @@ class Bare:
 
 def forced(count: int, end: int) -> dict[str, Any]:
     """Sampling parameters that make an answer of ``count`` tokens, the end token included."""
-    return {"min_tokens": count - 1, "logit_bias": {str(end): STRONG}}
+    return {"min_tokens": count - 1, "logit_bias": {end: STRONG}}
 
 
 def room(count: int) -> int:

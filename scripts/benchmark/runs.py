@@ -33,6 +33,7 @@ LABELS = [
     (r"ray::.*BlockWorker", "agent worker"),
     (r"ray::Board", "board"),
     (r"ray::ServeReplica|ray::.*Replica", "model replica"),
+    (r"VLLM::", "engine"),
     (r"ray::ServeController|ray::Proxy|haproxy|ray::.*[Pp]roxy", "Serve control"),
     (r"verify_worker|forkserver|spawn_main", "verify workers"),
     (r"ray::IDLE|default_worker", "Ray: idle workers"),
