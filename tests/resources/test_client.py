@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gym_ray.resources import office
 from gym_ray.resources import client as client_module
 from gym_ray.resources import link as link_module
+from gym_ray.resources import office
 from gym_ray.resources.client import ActorResources
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage
 from gym_ray.types.items import assistant_message

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gym_ray.integrations.nemo_gym.server import NemoGym
+from gym_ray.resources import child as child_module
 from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.child import ChildOffice
 from gym_ray.resources.client import ActorResources
@@ -223,6 +224,16 @@ async def test_a_blocked_environment_blocks_nobody_here() -> None:
             beats += 1
         assert beats > 10
         assert work.result() == "awake"
+
+
+async def test_one_that_is_blocked_for_good_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "STUCK_S", 2.0)
+    async with connected("Own") as (resources, child):
+        session = await resources.seed(row(), "r")
+        with pytest.raises(RolloutError) as caught:
+            await asyncio.wait_for(session.call_tool("block", {"seconds": 3600}), 30)
+        assert caught.value.kind == FailureKind.SESSION_LOST
+        assert ["answered nothing" in reason for reason in child._ended] == [True]
 
 
 @pytest.mark.parametrize("how", ["exit", "kill"])
