@@ -12,6 +12,7 @@ import builtins
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +22,13 @@ from typing import Any
 import orjson
 
 from gym_ray.integrations.nemo_gym.asgi import Answer, Lifespan, call
-from gym_ray.integrations.nemo_gym.outside import Exchange, ModelCall, watch_programs, watch_sandboxes
+from gym_ray.integrations.nemo_gym.outside import (
+    Exchange,
+    ModelCall,
+    watch_connections,
+    watch_programs,
+    watch_sandboxes,
+)
 from gym_ray.integrations.nemo_gym.settings import Resolved
 from gym_ray.types.errors import UserError, describe
 
@@ -110,6 +117,7 @@ def _install(resolved: Resolved, models: Mapping[str, ModelCall]) -> None:
     global_config._GLOBAL_CONFIG_DICT = resolved.everything
     server_utils._GLOBAL_AIOHTTP_CLIENT = Exchange(models)
     watch_programs()
+    watch_connections()
     watch_sandboxes()
 
 
@@ -117,7 +125,8 @@ def _import(folder: Path, entrypoint: str) -> Any:
     file = folder / entrypoint
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    name = f"resources_servers.{folder.name}.{file.stem}"
+    # Not its name as a package: NeMo Gym runs it as a program, and some servers import themselves by that name.
+    name = f"gym_ray_hosted_{folder.name}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise UserError(f"NeMo Gym's `{folder.name}`: no entry point {file}")
@@ -135,9 +144,12 @@ def _import(folder: Path, entrypoint: str) -> Any:
 
 
 def _server_class(module: Any) -> Any:
-    """The last resources server class that the module defines: what its ``__main__`` part runs."""
+    """The class that the module's ``__main__`` part runs, else the last resources server class that it defines."""
     from nemo_gym.base_resources_server import SimpleResourcesServer
 
+    run = re.findall(r"^\s+(\w+)\.run_webserver\(\)", Path(module.__file__).read_text(encoding="utf-8"), re.MULTILINE)
+    if run and hasattr(module, run[-1]):
+        return getattr(module, run[-1])
     found = [
         value
         for value in vars(module).values()

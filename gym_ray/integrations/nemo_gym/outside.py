@@ -143,6 +143,22 @@ def watch_sandboxes() -> None:
                 _watch(owner, method, (Exception,), "provider_unavailable: sandbox")
 
 
+def watch_connections() -> None:
+    """Note every connection that could not be made by the HTTP clients that servers bring along. Once per process."""
+    import aiohttp
+    import httpx
+    import requests
+
+    errors = (aiohttp.ClientConnectionError, httpx.TransportError, requests.ConnectionError)
+    for owner, method in (
+        (aiohttp.ClientSession, "_request"),
+        (httpx.AsyncClient, "send"),
+        (httpx.Client, "send"),
+        (requests.Session, "send"),
+    ):
+        _watch(owner, method, errors, "provider_unavailable: no connection")
+
+
 def _watch(owner: Any, name: str, errors: tuple[type[Exception], ...], what: str) -> None:
     inner = getattr(owner, name)
     if getattr(inner, "__gym_ray_watched__", False):
