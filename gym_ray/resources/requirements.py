@@ -49,7 +49,7 @@ class Requirements:
             return cls.of(given, Path.cwd())
         file = Path(given).expanduser()
         if not file.is_file():
-            raise UserError(f"requirements: no file {file}; for packages write a list: requirements=[name, other==1.2]")
+            raise UserError(f'requirements: no file {file}; for packages write a list: requirements=["NAME==1.2"]')
         return cls.of(file.read_text().splitlines(), file.parent)
 
     def content(self) -> str:

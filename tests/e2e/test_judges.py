@@ -42,7 +42,7 @@ def sums(**expected: str) -> list[dict[str, Any]]:
     return [{"task_id": name, **prompt, "expected_answer": answer} for name, answer in expected.items()]
 
 
-@pytest.mark.parametrize("placement", ["actor", "inline"])
+@pytest.mark.parametrize("placement", ["actor", "inline", "process"])
 def test_a_judge_scores_and_what_it_cannot_judge_is_masked(tmp_path: Path, placement: str) -> None:
     tasks = sums(right="5", wrong="6", down="DOWN", mumble="MUMBLE")
     with (
