@@ -28,10 +28,9 @@ from tiny_training.trial import measure
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 WEIGHTS = Path(__file__).parent.parent / "gym_ray" / "models" / "tiny" / "weights"
-ROWS = {"mcqa": 24_000, "math": 10_000, "structured_outputs": 4_000, "workplace": 2_000}
+ROWS = 8_000
 """Different dialogues per environment."""
-ROWS_PER_STEP = {"mcqa": 24, "math": 16, "structured_outputs": 2, "workplace": 1}
-"""Copying carries the last two, so that few dialogues are enough; comparing and calculating take many."""
+ROWS_PER_STEP = {"mcqa": 8, "math": 12, "structured_outputs": 6, "workplace": 4}
 DRILLS_FIRST, DRILLS_ALONG = 24, 3
 """Copying drills per step: while there is nothing else, and beside the dialogues."""
 ROLLOUTS = 8
@@ -39,7 +38,7 @@ ROLLOUTS = 8
 
 def train(out: Path, drill_steps: int, steps: int, vocabulary: int) -> None:
     """Make the data, learn, save."""
-    taught = {course.name: asyncio.run(dialogues(course, ROWS[course.name])) for course in courses()}
+    taught = {course.name: asyncio.run(dialogues(course, ROWS)) for course in courses()}
     tokenizer = build_tokenizer([one.text for some in taught.values() for one in some], vocabulary)
     model = build_model(tokenizer)
     examples = {name: [learning.encode(one, tokenizer) for one in some] for name, some in taught.items()}
@@ -81,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights (default: the package's)")
     parser.add_argument("--drill-steps", type=int, default=300, help="steps of copying alone (%(default)s)")
-    parser.add_argument("--steps", type=int, default=1_800, help="steps on dialogues; 0: random weights (%(default)s)")
+    parser.add_argument("--steps", type=int, default=2_000, help="steps on dialogues; 0: random weights (%(default)s)")
     parser.add_argument(
         "--threads", type=int, default=1, help="torch threads; more help only on an idle machine (%(default)s)"
     )

@@ -142,35 +142,24 @@ def _worked(row: dict[str, Any]) -> str:
 
 
 def _scanned(row: dict[str, Any]) -> str:
-    """The options one by one until the right one, what is wanted beside what is found.
-
-    For the largest or smallest: all of them, each beside the best so far.
-    """
+    """The options one by one until the right one; for the largest or smallest, all of them with the best so far."""
     prompt, steps = _prompt_text(row), []
     options = [next(iter(option.items())) for option in row["options"]]
     if extreme := re.search(r"largest|smallest", prompt):
-        best, *others = [(int(text), letter) for letter, text in options]
-        for number, letter in others:
-            better = (max if extreme[0] == "largest" else min)(best, (number, letter))
-            steps.append(f"{letter}: {number} or {best[1]}: {best[0]}, {extreme[0]} {better[1]}: {better[0]}.")
-            best = better
+        pick = max if extreme[0] == "largest" else min
+        numbers = [int(text) for _, text in options]
+        for at, (letter, text) in enumerate(options):
+            best = pick(numbers[: at + 1])
+            steps.append(f"{letter}: {text}, best {options[numbers.index(best)][0]}: {best}.")
         return " ".join(steps)
     if total := re.search(r"What is (\d+) \+ (\d+)\?", prompt):
         steps.append(f"{total[1]} + {total[2]} = {int(total[1]) + int(total[2])}.")
-    wanted = str(int(total[1]) + int(total[2])) if total else prompt.partition("?")[0].rpartition(" ")[2]
     for letter, text in options:
-        right = letter == row["expected_answer"]
-        steps.append(f"{letter}: {text}{_found(text, prompt)}, {wanted}, {'yes' if right else 'no'}.")
+        fact, right = re.search(rf"{text} has (\d+)", prompt), letter == row["expected_answer"]
+        steps.append(f"{letter}: {text}{f' has {fact[1]}' if fact else ''}, {'yes' if right else 'no'}.")
         if right:
             break
     return " ".join(steps)
-
-
-def _found(text: str, prompt: str) -> str:
-    """What the question is about, of one option: how many someone has, or how a word begins."""
-    if has := re.search(rf"{text} has \d+", prompt):
-        return has[0].removeprefix(text)
-    return f" begins with {text[0]}" if "begins" in prompt else ""
 
 
 def _prompt_text(row: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from .copying import Example, drill
-from .experts import ASSISTANT, NO_THOUGHT, Dialogue
+from .experts import ASSISTANT, Dialogue
 
 END = "<|im_end|>"
 PADDING = 0
@@ -43,10 +43,8 @@ def encode(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Example:
     add(head, 0)
     for number, turn in enumerate(turns):
         said, _, after = turn.partition(END)
-        # Without reasoning, the empty thought comes from the template: it must not be learnt, or thoughts get lost.
-        given = NO_THOUGHT if said.startswith(NO_THOUGHT) else ""
-        add(ASSISTANT + given, 0)
-        add(said.removeprefix(given) + END, int(number not in dialogue.slips))
+        add(ASSISTANT, 0)
+        add(said + END, int(number not in dialogue.slips))
         add(after, 0)
     return ids, learnt
 

@@ -37,10 +37,7 @@ PHRASES = [
     "Which word begins with ",
     "Who has ",
     "It is ",
-    " begins with ",
-    ", largest ",
-    ", smallest ",
-    " or ",
+    ", best ",
     " has ",
     # structured_outputs
     "\nAnswer in JSON only, by this schema:\n",
