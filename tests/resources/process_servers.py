@@ -50,6 +50,11 @@ class Own(ResourcesServer):
         return f"{os.getpid()} {os.getppid()}"
 
     @tool
+    async def home(self, session: dict[str, Any]) -> str:
+        "Where its Python is."
+        return sys.prefix
+
+    @tool
     async def leave(self, session: dict[str, Any], code: int) -> str:
         "End the process."
         os._exit(code)

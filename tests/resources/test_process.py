@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -322,5 +323,10 @@ async def test_in_ray_a_dead_child_or_actor_costs_its_sessions_and_comes_back(pa
         fresh = await asyncio.wait_for(resources.seed(row(), "again"), 60)
         assert (await fresh.verify(answer("four"))).value == 4.0
         last = tuple(map(int, (await fresh.call_tool("parent", {})).split()))
+        venv = Path(await fresh.call_tool("home", {}))
         await resources.aclose()
     assert all(map(gone, last))
+    assert (venv / "complete").is_file()
+    # Ray may have been up before this module chose a cache: then it is in the user's.
+    shutil.rmtree(venv)
+    venv.with_suffix(".lock").unlink()
