@@ -149,9 +149,10 @@ def _response(rollout: Rollout, trajectory: Trajectory) -> Json:
 
 
 def _usage(usage: Usage) -> Json:
+    """As OpenAI's schema requires it since 2026; readers of NeMo Gym 0.7 check it when they verify a row again."""
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,

@@ -55,7 +55,7 @@ def test_the_row_a_nemo_gym_reader_expects() -> None:
     ]
     assert response["usage"] == {
         "input_tokens": 9,
-        "input_tokens_details": {"cached_tokens": 5},
+        "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 0},
         "output_tokens": 3,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 12,
