@@ -100,13 +100,14 @@ class Workplace(Expenses, Customers, Projects, Calendar, Mail, Directory):
 
 
 @cache
-def _tools() -> dict[str, ToolSpec]:
-    return Workplace.tools()
+def _tools() -> dict[str, type[BaseModel]]:
+    """The arguments of each tool."""
+    return {name: spec.arguments for name, spec in Workplace.tools().items() if spec.arguments is not None}
 
 
 def _arguments(call: Call) -> dict[str, Any]:
     """The call's arguments, checked against the tool's signature, defaults filled in."""
-    checked = _tools()[call.name].arguments.model_validate(call.arguments)
+    checked = _tools()[call.name].model_validate(call.arguments)
     return {name: getattr(checked, name) for name in type(checked).model_fields}
 
 

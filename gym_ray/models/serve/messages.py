@@ -29,7 +29,7 @@ def template_messages(items: list[Item]) -> list[Message]:
 
 
 def last_turn_start(items: list[Item], end: int) -> int:
-    """Index of the first item of the model's turn that ends before ``end``; ``end`` when something else stands there."""
+    """Index of the first item of the model's turn that ends before ``end``; ``end`` when it is no turn of its."""
     while end and is_output(items[end - 1]):
         end -= 1
     return end
