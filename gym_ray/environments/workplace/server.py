@@ -76,7 +76,7 @@ class Workplace(Expenses, Customers, Projects, Calendar, Mail, Directory):
 
     def offered_tools(self) -> dict[str, ToolSpec]:
         """The tools of ``toolset``."""
-        return {name: spec for name, spec in _tools().items() if self._toolset is None or name in self._toolset}
+        return {name: spec for name, spec in self.tools().items() if self._toolset is None or name in self._toolset}
 
     async def seed(self, task: Any) -> Session:
         """An office in which nothing has happened yet."""
