@@ -26,6 +26,7 @@ VERBS = {
     "tasks render": "make tasks with an environment's generator, or apply a prompt template",
     "runs list": "runs in a directory",
     "runs show": "one run: outcomes, rewards, failures by kind",
+    "export": "a run's rollouts in a trainer's format: NeMo-RL, TRL, VeRL, token arrays",
 }
 DONE, FAILED, USAGE, TOO_MANY_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -23,6 +23,11 @@ def reference(record: type[Settings], choices: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
+def entries(record: type[Settings]) -> list[str]:
+    """The keys of a record without sections."""
+    return _entries(keys_of(record))
+
+
 def _title(section: str) -> str:
     titles = {
         "": "The run",

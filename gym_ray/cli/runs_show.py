@@ -30,7 +30,7 @@ def run(words: Sequence[str]) -> int:
     names = [word for word in words if word != "--json"]
     if len(names) != 1 or names[0].startswith("-"):
         raise UserError("runs show takes one run directory")
-    found = read_run(_address(names[0]))
+    found = read_run(run_address(names[0]))
     if "--json" in words:
         parts = {part: getattr(found, part) for part in ("address", "state", "config", "plan", "manifest", "metrics")}
         print(orjson.dumps(parts, option=orjson.OPT_INDENT_2).decode())
@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> int:
     return DONE
 
 
-def _address(name: str) -> str:
+def run_address(name: str) -> str:
     """A bare name that is no folder here may be one in ``runs/``."""
     in_runs = Path("runs") / name
     return str(in_runs) if "/" not in name and not Path(name).exists() and in_runs.is_dir() else name

@@ -1,0 +1,1 @@
+"""Exports: from a run's rollouts to the files that trainers read."""

@@ -1,0 +1,113 @@
+"""Which rollouts of a group are exported, and as what: filters, best of n, ranked pairs, splits.
+
+Invariants: a rollout without a reward is in no pair, and two equal rewards are none; everything is a function of
+the group and the settings alone, so the same export can be made again; a task is in exactly one split.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from hashlib import blake2b
+from itertools import combinations
+from typing import NamedTuple
+
+from gym_ray.export.settings import ExportSettings
+from gym_ray.runs.groups import Attempt, Group
+from gym_ray.types.outcome import Outcome
+from gym_ray.types.trajectory import TRUNCATIONS
+
+
+class Pair(NamedTuple):
+    """Two rollouts of one task, ``chosen`` with the higher reward."""
+
+    chosen: Attempt
+    rejected: Attempt
+
+    @property
+    def difference(self) -> float:
+        """Of the rewards, above 0."""
+        return (self.chosen.reward or 0.0) - (self.rejected.reward or 0.0)
+
+
+def select(group: Group, settings: ExportSettings, dropped: Counter[str]) -> list[Attempt]:
+    """The rollouts to export, by index. ``dropped`` counts the others by the first setting that refused them."""
+    kept = []
+    task = _task_refusal(group, settings)
+    for attempt in group.attempts:
+        refusal = task or _refusal(attempt, settings)
+        if refusal:
+            dropped[refusal] += 1
+        else:
+            kept.append(attempt)
+    if settings.best is not None and len(kept) > settings.best:
+        dropped["best"] += len(kept) - settings.best
+        kept = sorted(_by_reward(kept)[: settings.best], key=lambda attempt: attempt.index)
+    return kept
+
+
+def pass_rate(group: Group, pass_reward: float) -> float | None:
+    """Share of the scored rollouts with at least ``pass_reward``; None when none was scored."""
+    rewards = [attempt.reward for attempt in group.attempts if attempt.outcome is Outcome.SCORED]
+    return sum(reward is not None and reward >= pass_reward for reward in rewards) / len(rewards) if rewards else None
+
+
+def length(attempt: Attempt) -> int:
+    """Tokens of the longest segment, else prompt and completion tokens summed over turns."""
+    return max(attempt.lengths) if attempt.lengths else sum(attempt.usage.get(name, 0) for name in _COUNTED)
+
+
+_COUNTED = ("prompt_tokens", "completion_tokens")
+
+
+def _task_refusal(group: Group, settings: ExportSettings) -> str:
+    if settings.env and group.environment not in settings.env:
+        return "env"
+    rate = pass_rate(group, settings.pass_reward)
+    return _outside(rate, settings.pass_rate_min, settings.pass_rate_max, "pass_rate")
+
+
+def _refusal(attempt: Attempt, settings: ExportSettings) -> str:
+    """Name of the first setting that refuses ``attempt``, or ``""``."""
+    if attempt.outcome not in settings.outcome:
+        return "outcome"
+    if settings.finish and attempt.finish_reason not in settings.finish:
+        return "finish"
+    if not settings.truncated and attempt.finish_reason in TRUNCATIONS:
+        return "truncated"
+    reward = _outside(attempt.reward, settings.reward_min, settings.reward_max, "reward")
+    return reward or _outside(length(attempt), settings.length_min, settings.length_max, "length")
+
+
+def _outside(value: float | None, least: float | None, greatest: float | None, name: str) -> str:
+    """Which of the two limits refuses ``value``. What is unknown is within no limit."""
+    if least is not None and (value is None or value < least):
+        return f"{name}_min"
+    return f"{name}_max" if greatest is not None and (value is None or value > greatest) else ""
+
+
+def ranked_pairs(group: Group, settings: ExportSettings) -> list[Pair]:
+    """The pairs of one group."""
+    rewarded = _by_reward([attempt for attempt in group.attempts if attempt.reward is not None])
+    if settings.pairs == "best_worst":
+        pairs = [Pair(rewarded[0], rewarded[-1])] if len(rewarded) > 1 else []
+    else:
+        pairs = [Pair(*two) for two in combinations(rewarded, 2)]
+    pairs = [pair for pair in pairs if pair.difference > 0 and pair.difference >= settings.margin]
+    if settings.pairs == "random":
+        draw = random.Random(f"{settings.seed}/{group.task_id}")
+        return draw.sample(pairs, min(len(pairs), settings.pairs_per_task or 1))
+    return sorted(pairs, key=lambda pair: -pair.difference)[: settings.pairs_per_task]
+
+
+def _by_reward(attempts: list[Attempt]) -> list[Attempt]:
+    """The highest first, the earlier one where equal; without a reward last."""
+    return sorted(attempts, key=lambda attempt: (attempt.reward is None, -(attempt.reward or 0.0), attempt.index))
+
+
+def split_of(task_id: str, settings: ExportSettings) -> str:
+    """``train``, ``validation`` or ``test``."""
+    place = int.from_bytes(blake2b(task_id.encode(), digest_size=8).digest()) / 2**64
+    if place < settings.test:
+        return "test"
+    return "validation" if place < settings.test + settings.validation else "train"
