@@ -25,6 +25,7 @@ VERBS = {
     "tasks validate": "check task files without rolling anything out",
     "tasks render": "make tasks with an environment's generator, or apply a prompt template",
     "profile": "what a run's data is worth: rewards, pass@k, difficulty, suspicious successes",
+    "compare": "two runs on their common tasks: paired differences, flips",
     "runs list": "runs in a directory",
     "runs show": "one run: outcomes, rewards, failures by kind",
     "export": "a run's rollouts in a trainer's format: NeMo-RL, TRL, VeRL, token arrays",

@@ -39,7 +39,9 @@ def scripted(
         params={},
         outcome=outcome,
         trajectory=Trajectory([], items, [Turn(0, finish, tokens)], finish),
-        reward=None if reward is None else Reward(reward, options.get("components", {}), options.get("extra", {})),
+        reward=None
+        if reward is None or options.get("failed")
+        else Reward(reward, options.get("components", {}), options.get("extra", {})),
         failure=None if kind is None else Failure(kind, "verify", "why"),
     )
 
