@@ -115,8 +115,6 @@ def test_the_verb_prints_and_writes(
     assert "runs/new is partial" in shown
     row = next(line for line in shown.splitlines() if line.startswith("quiz"))
     assert " ".join(row.split()) == "quiz 6 0.000 1.000 +1.000 [+1.000, +1.000] 0.0312 0.0312 0 6"
-        str.split, shown.splitlines()
-    )
     assert "and 4 more" in shown
     assert len(json.loads(Path("c.json").read_text())["environments"]["quiz"]["flips"]) == 6
 
