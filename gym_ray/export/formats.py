@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gym_ray.export.atif import atif
 from gym_ray.export.conversation import Json, Unfit, as_text, conversation, messages_of, where_they_part
 from gym_ray.export.schemas import SFT, TOKEN_ARRAYS, VERL_RL, VERL_SFT
 from gym_ray.export.select import Pair, ranked_pairs, split_of
@@ -227,5 +228,6 @@ FORMATS = {
         *(_each, token_arrays, ("token_ids",), TOKEN_ARRAYS),
         tokens=True,
     ),
+    "atif": Format("Agent Trajectory Interchange Format 1.7, a document per line", _each, atif, ("steps",)),
 }
 """By the name after ``--to``."""

@@ -21,6 +21,7 @@ from gym_ray.collect.output.shardfile import LineFile, Output, ShardFile
 from gym_ray.collect.rundir import RunDir
 from gym_ray.export.conversation import Json, Unfit
 from gym_ray.export.formats import FORMATS, Format
+from gym_ray.export.schemas import to_table
 from gym_ray.export.select import select, split_of
 from gym_ray.export.settings import ExportSettings
 from gym_ray.runs.groups import Group, read_groups
@@ -188,4 +189,4 @@ class _TableFile(Output[Json]):
         self._writer = self._stack.enter_context(pq.ParquetWriter(sink, self._schema, compression="zstd"))
 
     def _put(self, sink: Any, rows: list[Json]) -> None:
-        self._writer.write_table(pa.Table.from_pylist(rows, self._schema))
+        self._writer.write_table(to_table(rows, self._schema))

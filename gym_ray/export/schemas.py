@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 _TEXT_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
-_FUNCTION = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+_FUNCTION = pa.struct([("name", pa.string()), ("arguments", pa.json_())])
 _CALL = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", _FUNCTION)])
 _MESSAGE = pa.struct(
     [
@@ -16,8 +18,8 @@ _MESSAGE = pa.struct(
     ]
 )
 
-SFT = pa.schema([("messages", pa.list_(_MESSAGE)), ("tools", pa.string())])
-"""``tools`` is JSON text."""
+SFT = pa.schema([("messages", pa.list_(_MESSAGE)), ("tools", pa.json_())])
+"""``datasets`` 5 gives arguments and tools back as the objects they were; others see JSON text."""
 VERL_SFT = pa.schema([("messages", pa.list_(_TEXT_MESSAGE))])
 VERL_RL = pa.schema(
     [
@@ -46,3 +48,17 @@ TOKEN_ARRAYS = pa.schema(
         ("policy_version", pa.list_(pa.int32())),
     ]
 )
+
+
+def to_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of ``schema``; JSON columns are given as text, which Arrow takes by a cast only."""
+    texts = pa.schema([(field.name, _as_text(field.type)) for field in schema])
+    return pa.Table.from_pylist(rows, texts).cast(schema)
+
+
+def _as_text(kind: pa.DataType) -> pa.DataType:
+    if kind == pa.json_():
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([(part.name, _as_text(part.type)) for part in kind])
+    return pa.list_(_as_text(kind.value_type)) if pa.types.is_list(kind) else kind

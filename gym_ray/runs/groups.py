@@ -198,7 +198,11 @@ def _failed(row: dict[str, Any]) -> Attempt:
 
 def _lines(run: RunDir, path: str) -> Iterator[dict[str, Any]]:
     with run.filesystem.open_input_stream(run.path(path)) as source:
-        yield from map(orjson.loads, io.BufferedReader(source, 1 << 20))
+        for number, line in enumerate(io.BufferedReader(source, 1 << 20), 1):
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise UserError(f"{run.path(path)}, line {number}: damaged: {error}") from error
 
 
 def _planned(run: RunDir) -> Iterator[tuple[int, bytes]]:

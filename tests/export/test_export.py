@@ -212,6 +212,18 @@ def test_verl(exported: Callable[..., list[dict[str, Any]]]) -> None:
     assert len(exported("verl_sft")) == 150 - 2 * EACH, "conversations with tools are refused"
 
 
+def test_atif(exported: Callable[..., list[dict[str, Any]]]) -> None:
+    document = exported("atif")[0]
+    asked, called, ended = document["steps"]
+    assert [step["source"] for step in document["steps"]] == ["user", "agent", "agent"]
+    assert (asked["step_id"], called["reasoning_content"], ended["message"]) == (1, "let me add", "It is 4.")
+    call = called["tool_calls"][0]
+    assert call == {"tool_call_id": "call_1", "function_name": "add", "arguments": {"a": 2, "b": 2}}
+    assert called["observation"]["results"] == [{"source_call_id": "call_1", "content": "4"}]
+    assert document["final_metrics"] == {"total_prompt_tokens": 9, "total_completion_tokens": 3, "total_steps": 3}
+    assert document["extra"]["reward"] == 0.0
+
+
 def test_a_task_is_in_one_split(exported: Callable[..., list[dict[str, Any]]]) -> None:
     shares = {"validation": 0.3, "test": 0.2}
     splits = {name: exported("token_arrays", name, **shares) for name in ("train", "validation", "test")}
