@@ -54,10 +54,11 @@ def descendants(root: int) -> set[int]:
 
 
 def settled(seconds: float = 10.0) -> set[int]:
-    """What is left below this process once sandboxes had time to end: the launcher alone has no children."""
+    """What is left of sandboxes once they had time to end: whatever is below a launcher, which alone has no children."""
     deadline = time.monotonic() + seconds
     while True:
-        left = {pid for pid in descendants(os.getpid()) if "launcher" not in _command(pid) or _parent_is_launcher(pid)}
+        launchers = (pid for pid in descendants(os.getpid()) if "guest.launcher" in _command(pid))
+        left = {pid for launcher in launchers for pid in descendants(launcher)}
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
@@ -68,11 +69,3 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-def _parent_is_launcher(pid: int) -> bool:
-    try:
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return False
-    return "launcher" in _command(parent)

@@ -86,7 +86,9 @@ async def ask(model: TurnModel, items: list[Any], **params: Any) -> ModelReply:
 
 
 async def test_three_turns_with_tools_are_one_contiguous_segment(model: TurnModel) -> None:
-    request = ModelRequest({"tools": [TAKE], "tool_choice": "required"}, [user_message("take some cups")], "session")
+    # Long enough to fill a block of the prefix cache, 128 tokens.
+    asked = [user_message("take some cups " * 40)]
+    request = ModelRequest({"tools": [TAKE], "tool_choice": "required"}, asked, "session")
     turns = []
     for _ in range(3):
         reply = await model.respond(request)

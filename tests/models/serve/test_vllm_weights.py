@@ -28,7 +28,7 @@ def perturbed(seed: int) -> dict[str, torch.Tensor]:
     """The embedded policy's weights with noise: another policy of the same shape."""
     generator = torch.Generator().manual_seed(seed)
     tensors = load_file(WEIGHTS / "model.safetensors")
-    return {name: one + 0.02 * torch.randn(one.shape, generator=generator) for name, one in tensors.items()}
+    return {name: one + 0.1 * torch.randn(one.shape, generator=generator) for name, one in tensors.items()}
 
 
 @pytest.fixture(scope="module")
