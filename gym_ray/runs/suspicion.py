@@ -20,8 +20,9 @@ _SHOWN = 200
 
 @dataclass(slots=True)
 class _Seen:
-    """One output. ``expected``: of the first task that it solved. ``differs``: a later one expected another."""
+    """One output's beginning. ``expected``: of the first task that it solved. ``differs``: a later one expected another."""
 
+    text: str
     tasks: int
     expected: str | None
     differs: bool = False
@@ -29,10 +30,13 @@ class _Seen:
 
 @dataclass(slots=True)
 class Suspicion:
-    """Gathers the signs over an environment's tasks. ``empty``: successes that said and called nothing."""
+    """Gathers the signs over an environment's tasks. ``empty``: successes that said and called nothing.
+
+    ``outputs``: by hash, as whole texts of :data:`CAPACITY` outputs can be long.
+    """
 
     empty: int = 0
-    outputs: dict[str, _Seen] = field(default_factory=dict)
+    outputs: dict[int, _Seen] = field(default_factory=dict)
 
     def add(self, group: Group) -> None:
         """Look at one task's successes."""
@@ -42,12 +46,12 @@ class Suspicion:
 
     def _count(self, texts: Iterable[str], expected: str | None) -> None:
         for text in texts:
-            seen = self.outputs.get(text)
+            seen = self.outputs.get(hash(text))
             if seen is not None:
                 seen.tasks += 1
                 seen.differs = seen.differs or seen.expected != expected
             elif len(self.outputs) < CAPACITY:
-                self.outputs[text] = _Seen(1, expected)
+                self.outputs[hash(text)] = _Seen(text[:_SHOWN], 1, expected)
             else:
                 self._fade()
 
@@ -55,7 +59,7 @@ class Suspicion:
         """One task less for each output, those without any forgotten: what is frequent outlives what is not."""
         for seen in self.outputs.values():
             seen.tasks -= 1
-        self.outputs = {text: seen for text, seen in self.outputs.items() if seen.tasks > 0}
+        self.outputs = {key: seen for key, seen in self.outputs.items() if seen.tasks > 0}
 
     def summary(self) -> dict[str, Any]:
         """``{empty_successes, repeated: [{output, tasks, expected}]}``, the most frequent first, at most 10.
@@ -63,8 +67,8 @@ class Suspicion:
         ``expected``: ``different`` (the tasks expect different answers) or ``unknown`` (they name none).
         """
         found = [
-            {"output": text[:_SHOWN], "tasks": seen.tasks, "expected": "different" if seen.differs else "unknown"}
-            for text, seen in self.outputs.items()
+            {"output": seen.text, "tasks": seen.tasks, "expected": "different" if seen.differs else "unknown"}
+            for seen in self.outputs.values()
             if seen.tasks >= MIN_TASKS and (seen.differs or seen.expected is None)
         ]
         found.sort(key=lambda one: -int(str(one["tasks"])))
