@@ -54,7 +54,7 @@ def descendants(root: int) -> set[int]:
 
 
 def settled(seconds: float = 10.0) -> set[int]:
-    """What is left of sandboxes once they had time to end: whatever is below a launcher, which alone has no children."""
+    """What is left of sandboxes once they had time to end: all that is below a launcher, which has no children idle."""
     deadline = time.monotonic() + seconds
     while True:
         launchers = (pid for pid in descendants(os.getpid()) if "guest.launcher" in _command(pid))
