@@ -3,7 +3,7 @@
 Invariant: tasks are paired. Each common task gives one difference, second minus first, of the means of its own
 scored rollouts; so tasks that are hard for both cancel out, and groups of unequal size compare. What cannot be
 paired (a task of one run only, or without any scored rollout in one of the two) is counted, and in no number.
-Memory holds three numbers per task of the first run, and one per common task.
+Memory holds two numbers per task of the first run, one per common task, and the flips.
 """
 
 from __future__ import annotations

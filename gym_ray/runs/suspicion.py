@@ -20,7 +20,7 @@ _SHOWN = 200
 
 @dataclass(slots=True)
 class _Seen:
-    """One output's beginning. ``expected``: of the first task that it solved. ``differs``: a later one expected another."""
+    """One output. ``text``: its beginning. ``expected``: of the first task. ``differs``: a later one's is another."""
 
     text: str
     tasks: int
