@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gym_ray.types.outcome import Outcome
 from gym_ray.types.settings import Settings
-from gym_ray.types.trajectory import FinishReason
 
 
 def _listed(value: Any) -> Any:
@@ -18,6 +16,7 @@ def _listed(value: Any) -> Any:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Finish = Literal["stop", "length", "context_window", "max_turns", "content_filter", "terminated", "truncated"]
 
 
 class ExportSettings(Settings):
@@ -27,13 +26,13 @@ class ExportSettings(Settings):
     """Folder to write: new or empty, on any filesystem."""
     env: Annotated[list[str], BeforeValidator(_listed)] = []
     """Environments to take, all by default."""
-    outcome: Annotated[list[Outcome], BeforeValidator(_listed)] = [Outcome.SCORED]
+    outcome: Annotated[list[Literal["scored", "masked", "failed"]], BeforeValidator(_listed)] = ["scored"]
     """Outcomes to take. Masked and failed rollouts have a reason not to be trained on: ask for them by name."""
     reward_min: float | None = None
     """Least reward."""
     reward_max: float | None = None
     """Greatest reward."""
-    finish: Annotated[list[FinishReason], BeforeValidator(_listed)] = []
+    finish: Annotated[list[Finish], BeforeValidator(_listed)] = []
     """Finish reasons to take, all by default."""
     truncated: bool = True
     """false: without rollouts that a token, turn or context limit cut."""

@@ -183,6 +183,7 @@ def test_pair_policies(exported: Callable[..., list[dict[str, Any]]]) -> None:
 def test_filters(exported: Callable[..., list[dict[str, Any]]]) -> None:
     answers = Counter(row["messages"][-1]["content"] for row in exported("openai_sft", truncated=False))
     assert "answer 2" not in answers
+    assert {row["messages"][-1]["content"] for row in exported("openai_sft", finish="length")} == {"answer 2"}
     best = exported("token_arrays", best=1, reward_min=1)
     assert {row["reward"] for row in best} == {1.0}
     assert max(Counter((row["task_id"], row["segment"]) for row in best).values()) == 1
@@ -250,6 +251,8 @@ def test_the_card_says_where_it_came_from(run: str, tmp_path: Path, capsys: pyte
         (["--to", "openai_sfd", "out=x"], "nearest: openai_sft"),
         (["--to", "sft", "out=x", "reward_mix=1"], "nearest: reward_mi"),
         (["--to", "sft", "out=x", "best=0"], "best: "),
+        (["--to", "sft", "out=x", "outcome=good"], "outcome[0]: "),
+        (["--to", "sft", "out=x", "env=other"], "env: 160 dropped"),
         (["--to", "sft"], "out=FOLDER is missing"),
         (["out=x"], "--to FORMAT is missing"),
         (["--to", "sft", "out=x", "--fast"], "`--fast`"),
