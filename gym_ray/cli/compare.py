@@ -8,8 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from gym_ray.cli.main import DONE
-from gym_ray.cli.profile import Parser, cell, interval, new_table, parse_thresholds, printable, run_address, write_json
-from gym_ray.cli.tables import output
+from gym_ray.cli.profile import Parser, parse_thresholds, write_json
+from gym_ray.cli.runs_show import run_address
+from gym_ray.cli.tables import cell, interval, new_table, output, printable
 from gym_ray.runs.compare import compare_runs
 
 HELP = """\

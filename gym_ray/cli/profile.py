@@ -10,10 +10,10 @@ from typing import IO, Any
 
 import orjson
 from rich.table import Table
-from rich.text import Text
 
 from gym_ray.cli.main import DONE
-from gym_ray.cli.tables import output
+from gym_ray.cli.runs_show import run_address
+from gym_ray.cli.tables import cell, interval, kinds_table, new_table, output, printable
 from gym_ray.runs.profile import DIFFICULTY, THRESHOLD, Thresholds, profile_run
 from gym_ray.types.errors import UserError
 
@@ -63,12 +63,6 @@ def run(words: Sequence[str]) -> int:
         write_json(given.json, profile)
     _print(profile)
     return DONE
-
-
-def run_address(name: str) -> str:
-    """A bare name that is no folder here may be one in ``runs/``."""
-    in_runs = Path("runs") / name
-    return str(in_runs) if "/" not in name and not Path(name).exists() and in_runs.is_dir() else name
 
 
 def parse_thresholds(words: Sequence[str]) -> Thresholds:
@@ -123,47 +117,18 @@ def _lines(path: str | None) -> Iterator[Callable[[dict[str, Any]], None] | None
 def _print(profile: Mapping[str, Any]) -> None:
     console, environments = output(), profile["environments"]
     counts = profile["rollouts"]
-    console.print(f"{profile['run']}: {profile['state']}, {counts['found']:,} of {counts['expected']:,} rollouts")
+    line = f"{profile['run']}: {profile['state']}, {counts['found']:,} of {counts['expected']:,} rollouts"
+    console.print(line, soft_wrap=True, markup=False)
     for note in profile["notes"]:
         console.print(printable(note), style="yellow", soft_wrap=True, markup=False)
     for table in (_rewards(environments), _skill(environments), _difficulty(environments), _shape(environments)):
         console.print()
         console.print(table)
-    if (kinds := _kinds(environments)).row_count:
+    if (kinds := kinds_table(environments)) is not None:
         console.print()
         console.print(kinds)
     for line in _suspected(environments):
         console.print(line, style="yellow", soft_wrap=True, markup=False)
-
-
-def new_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """A table without lines: text columns left, numbers right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in texts:
-        table.add_column(title, no_wrap=True)
-    for title in numbers:
-        table.add_column(title, justify="right", no_wrap=True)
-    return table
-
-
-def printable(text: str) -> str:
-    """Text that a model or a task wrote, harmless to a terminal: control and bidi characters are spelled out."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def cell(text: str) -> Text:
-    """A name as a table's cell; brackets in it are no markup."""
-    return Text(printable(text))
-
-
-def interval(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """``0.443 [0.381, 0.505]``; ``-`` where there is none."""
-    if estimate is None:
-        return "-"
-    style = "+.3f" if signed else ".3f"
-    mean = format(estimate["mean"], style)
-    low, high = estimate["low"], estimate["high"]
-    return mean if low is None else f"{mean} [{low:{style}}, {high:{style}}]"
 
 
 def _rewards(environments: Mapping[str, Any]) -> Table:
@@ -217,14 +182,6 @@ def _shape(environments: Mapping[str, Any]) -> Table:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
-
-
-def _kinds(environments: Mapping[str, Any]) -> Table:
-    table = new_table(("environment", "failed or masked because"), ("rollouts",))
-    for name, its in environments.items():
-        for kind, count in its["failure_kinds"].items():
-            table.add_row(cell(name), cell(kind), f"{count:,}")
-    return table
 
 
 def _suspected(environments: Mapping[str, Any]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:  # importing it for real would load Ray, which reading a run does not need
     from gym_ray.collect.output.finalize import Summary
@@ -20,18 +22,45 @@ def output() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
+def new_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table without lines: text columns left, numbers right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in texts:
+        table.add_column(title, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
+def printable(text: str) -> str:
+    """Text that a model or a task wrote, harmless to a terminal: control and bidi characters are spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def cell(text: str) -> Text:
+    """A name as a table's cell; brackets in it are no markup."""
+    return Text(printable(text))
+
+
+def interval(estimate: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """``0.443 [0.381, 0.505]``; ``-`` where there is none."""
+    if estimate is None:
+        return "-"
+    style = "+.3f" if signed else ".3f"
+    mean = format(estimate["mean"], style)
+    low, high = estimate["low"], estimate["high"]
+    return mean if low is None else f"{mean} [{low:{style}}, {high:{style}}]"
+
+
 def outcome_table(environments: dict[str, dict[str, Any]]) -> Table:
     """One row per environment of ``metrics.json``. Reward, turns, sampled tokens and seconds are means."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("environment", no_wrap=True)
-    for title in NUMBERS:
-        table.add_column(title, justify="right")
+    table = new_table(("environment",), NUMBERS)
     for name, its in environments.items():
         counts = [its["scored"], its["masked"], its["failed"]]
         reward = "-" if its["reward"] is None else f"{its['reward']['mean']:.3f}"
         seconds = its["seconds"].get("total", {}).get("mean")
         table.add_row(
-            name,
+            cell(name),
             *(f"{count:,}" for count in [sum(counts), *counts]),
             reward,
             f"{its['turns']['mean']:.1f}",
@@ -43,12 +72,10 @@ def outcome_table(environments: dict[str, dict[str, Any]]) -> Table:
 
 def kinds_table(environments: dict[str, dict[str, Any]]) -> Table | None:
     """Failed and masked rollouts by kind; None when there are none."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("environment", "failed or masked because", "rollouts"):
-        table.add_column(title, justify="right" if title == "rollouts" else "left")
+    table = new_table(("environment", "failed or masked because"), ("rollouts",))
     for name, its in environments.items():
         for kind, count in its["failure_kinds"].items():
-            table.add_row(name, kind, f"{count:,}")
+            table.add_row(cell(name), cell(kind), f"{count:,}")
     return table if table.row_count else None
 
 
