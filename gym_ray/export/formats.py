@@ -79,9 +79,11 @@ def _typed(message: Json) -> Json:
     """A message of text alone."""
     if not isinstance(message["content"], str | None):
         raise Unfit("content in parts (images, files, refusals)")
+    if "tool_calls" not in message:
+        return message  # null in the table: templates that ask for calls take an empty list for some
     calls = [
         {**call, "function": {**call["function"], "arguments": as_text(call["function"]["arguments"])}}
-        for call in message.get("tool_calls", ())
+        for call in message["tool_calls"]
     ]
     return {**message, "tool_calls": calls}
 

@@ -141,6 +141,7 @@ def test_tool_calls_reasoning_and_tools(exported: Callable[..., list[dict[str, A
     table = exported("sft", reasoning="field")[0]
     assert table["messages"][1]["reasoning_content"] == "let me add"
     assert table["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"a":2,"b":2}'
+    assert table["messages"][0]["tool_calls"] is None
     assert json.loads(table["tools"]) == row["tools"]
     assert json.loads(exported("trl_sft")[0]["tools"]) == row["tools"]
 
