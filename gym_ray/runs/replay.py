@@ -27,6 +27,8 @@ from gym_ray.collect.rundir import ROLLOUTS, RunDir
 from gym_ray.runs.read import read_run
 from gym_ray.types.errors import UserError
 
+FAR = 0.3
+"""A logprob that is further off is no rounding, but for a rare token of a policy sure of another."""
 BATCH_TOKENS = 16_384
 """Ids per forward pass, padding counted."""
 _COLUMNS = (
@@ -55,10 +57,14 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Absolute differences of natural-log probabilities over ``tokens`` sampled tokens. ``worst``: where ``max`` is."""
+    """Absolute differences of natural-log probabilities over ``tokens`` sampled tokens.
+
+    ``far``: how many are more than ``FAR`` apart. ``worst``: where ``max`` is.
+    """
 
     tokens: int
     mean: float
+    far: int
     max: float
     worst: str
 
@@ -114,14 +120,15 @@ def replay(segments: Sequence[Recorded], weights: str) -> Difference:
     if not segments:
         raise UserError("no sampled tokens to replay")
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()
-    total, count, worst = 0.0, 0, (-1.0, "")
+    total, count, far, worst = 0.0, 0, 0, (-1.0, "")
     with torch.inference_mode():
         for batch in _batches(segments):
             for segment, found in zip(batch, _forced_logprobs(model, batch), strict=True):
                 apart = _apart(segment, found)
                 total, count = total + float(apart.sum()), count + int(segment.loss_mask.sum())
+                far += int((apart > FAR).sum())
                 worst = max(worst, (float(apart.max()), f"{segment.name} position {apart.argmax()}"))
-    return Difference(count, total / count, *worst)
+    return Difference(count, total / count, far, *worst)
 
 
 def _apart(segment: Recorded, found: np.ndarray) -> np.ndarray:
