@@ -35,8 +35,9 @@ CHATTER = f"{Path(__file__).parent / 'chatter.py'}:Chatter"
 TAKE = {"type": "function", "name": "take", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
 BOUNDS = {"bfloat16": (0.02, 2.0), "float32": (1e-5, 1e-3)}
 """Mean and maximum of the absolute difference, by the type that the engine computes in."""
-RARE = 1e-3
-"""Share of tokens that rounding may put more than 0.3 off: unlikely ones, where the policy is sure of another."""
+RARE, FEW = 1e-3, 4
+"""Share (in a small sample, number) of tokens that rounding may put more than 0.3 off: unlikely ones, where the policy
+is sure of another."""
 RunOf = Callable[[str], Path]
 
 
@@ -75,7 +76,7 @@ def _collect(folder: Path, dtype: str) -> Path:
 
 def fits(found: Difference, dtype: str) -> bool:
     mean, most = BOUNDS[dtype]
-    return found.mean <= mean and found.max <= most and found.far <= RARE * found.tokens
+    return found.mean <= mean and found.max <= most and found.far <= max(FEW, RARE * found.tokens)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
