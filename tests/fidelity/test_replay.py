@@ -160,7 +160,7 @@ DAMAGES = [
 @pytest.mark.parametrize(("damage", "dtype"), DAMAGES)
 def test_a_damaged_record_does_not_pass(run_of: RunOf, damage: Callable[[Recorded], Recorded], dtype: str) -> None:
     pairs = ((one, damage(one)) for one in recorded_segments(str(run_of(dtype))))
-    changed = list(islice((pair for pair in pairs if differs(*pair)), 16))
+    changed = list(islice((pair for pair in pairs if differs(*pair)), 64))
     assert changed
     assert fits(replay([one for one, _ in changed], WEIGHTS), dtype)
     found = replay([other for _, other in changed], WEIGHTS)
