@@ -63,7 +63,7 @@ class Exchange:
         name = (parts.hostname or "").removesuffix(HOST_SUFFIX)
         call = next((model for known, model in self._models.items() if known.lower() == name), None)
         if call is None:
-            note(f"judge_failed: no model is bound to `{name}` (`judges.{name}`, and `env.options.models` when it is set)")
+            note(f"judge_failed: no model is bound to `{name}` (name a judge: `judges.{name}`)")
             return Reply(url, method, 503, {"error": f"no model is bound to {name}"})
         try:
             body = options.get("json") or orjson.loads(options.get("data") or b"{}")
