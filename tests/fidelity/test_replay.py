@@ -65,7 +65,7 @@ def _collect(folder: Path, dtype: str) -> Path:
         words.append("env=workplace_easy")
     else:
         words += [f"env=[workplace_easy,{CHATTER}]", f"model.serve.chat_template={template}"]
-        for number in range(55):
+        for number in range(110):
             prompt = {"input": f" Say {number}\n", "tools": [TAKE] if number % 2 else []}
             rows.append({"task_id": f"chat{number}", "environment": "chatter", "responses_create_params": prompt})
     tasks.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
