@@ -75,7 +75,7 @@ def run(words: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _models(config: RunConfig, *, with_model: bool) -> Iterator[tuple[Judges, ListEndpoints | None]]:
     """Judges and policy, up while the block runs. Ray is started only when one of them is a deployment of ours."""
-    from gym_ray.collect.driver import APP, deployed
+    from gym_ray.collect.hosts import APP, deployed
     from gym_ray.collect.judges import asked_judges, judges_up
     from gym_ray.resources.load import load_server
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,8 +21,9 @@ from gym_ray.collect.board import start_board
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import check_resumable, write_config
+from gym_ray.collect.hosts import hosts_up
 from gym_ray.collect.interrupts import Interrupts
-from gym_ray.collect.judges import asked_judges, judges_up
+from gym_ray.collect.judges import asked_judges
 from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
@@ -34,12 +34,7 @@ from gym_ray.collect.tally import Tally
 from gym_ray.collect.tasks.plan import Plan, write_plan
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
-from gym_ray.models.config import ModelConfig
-from gym_ray.models.connect import ListEndpoints
 from gym_ray.models.remote import api_key
-from gym_ray.resources.actor import Pool, start_pool
-from gym_ray.resources.connect import resolve_placement
-from gym_ray.resources.judge import Judges
 from gym_ray.resources.load import load_server
 
 LOOK_S = 0.5
@@ -84,50 +79,12 @@ def _run(
     with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
             progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
-        deploy = partial(deployed, progress.say)
-        endpoints = stack.enter_context(deploy(config.model, APP))
-        judges = stack.enter_context(judges_up(config, asked, endpoints, deploy))
-        pools = stack.enter_context(_pools(config, judges))
-        board = start_board()
-        setup = WorkerSetup(run.address, config, pools, endpoints, judges, board, rest.dead_segments)
+        hosts = stack.enter_context(hosts_up(config, asked, progress.say))
+        setup = WorkerSetup(
+            run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), rest.dead_segments
+        )
         flow = _Flow(plan, run, setup, rest)
-        flow.watch(board, progress, interrupts, Watchdog(config.collect.watchdog_s))
-
-
-@contextlib.contextmanager
-def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> Iterator[ListEndpoints | None]:
-    """A deployment of our own for the time of the block, or None for a remote endpoint. ``say``: told how it goes."""
-    if model.kind != "vllm":
-        yield None
-        return
-    from gym_ray.models.serve.deployment import deploy, undeploy
-
-    say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
-    began = time.monotonic()
-    endpoints = deploy(model, app_name=app_name)
-    say(f"{app_name} up after {time.monotonic() - began:.0f} s")
-    try:
-        yield endpoints
-    finally:
-        undeploy(app_name)
-
-
-APP = "policy"
-"""Name of the policy's Serve application."""
-
-
-@contextlib.contextmanager
-def _pools(config: RunConfig, judges: Judges) -> Iterator[dict[str, Pool]]:
-    """Actor pools of the environments that are not placed inline."""
-    pools: dict[str, Pool] = {}
-    try:
-        for name, environment in config.envs.items():
-            if resolve_placement(environment) != "inline":
-                pools[name] = start_pool(name, environment, judges)
-        yield pools
-    finally:
-        for pool in pools.values():
-            pool.shutdown()
+        flow.watch(setup.board, progress, interrupts, Watchdog(config.collect.watchdog_s))
 
 
 class _Flow:

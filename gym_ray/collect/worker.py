@@ -2,8 +2,8 @@
 
 It is a plain synchronous object that owns a private event loop in a thread of its own. Any number of
 threads may call :meth:`AgentWorker.run`; each call takes a block of tasks, waits until every rollout of it
-has a verdict in the journal, and returns receipts in input order. It knows nothing of Ray Data, so other
-drivers can feed it as well.
+has a verdict in the journal, and returns receipts in input order. Who wants the rollouts themselves, one
+group at a time, calls :meth:`AgentWorker.group`. It knows nothing of Ray Data, so other drivers can feed it.
 
 Invariants: a rollout that the journal has is never made again; no straggler holds back a finished one (it
 is in the journal already); a rollout in the air when the process dies is made again from its start.
@@ -16,6 +16,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from gym_ray.collect.lanes import Boarding, Lanes
 from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model
+from gym_ray.models.protocol import Model
 from gym_ray.models.sampling import effective_params
 from gym_ray.models.turnstile import Turnstile
 from gym_ray.resources.connect import connect
@@ -68,7 +70,11 @@ class WorkerSetup:
 
 @dataclass(slots=True)
 class PlannedTask:
-    """One row of the plan: rollouts ``first_index`` .. ``first_index + rollouts - 1`` of one task."""
+    """One row of the plan: rollouts ``first_index`` .. ``first_index + rollouts - 1`` of one task.
+
+    ``endpoints``: base URLs at which these rollouts find their model, in place of ``model.base_url``; each rollout
+    sticks to one. Empty: the run's model.
+    """
 
     number: int
     task_id: str
@@ -76,6 +82,7 @@ class PlannedTask:
     first_index: int
     rollouts: int
     row: bytes
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,14 @@ class AgentWorker:
         """Make every rollout of ``tasks`` that the journal lacks. Blocks the calling thread."""
         return self._submit(self._run(tasks))
 
+    def group(self, task: PlannedTask) -> Future[list[bytes]]:
+        """Make what the journal lacks of ``task``; the records of all its rollouts in order, durable by then.
+
+        To be asked once per rollout in a worker's life. The future raises UserError when the journal cannot be
+        written, and whatever a row that breaks its environment's rules raises.
+        """
+        return asyncio.run_coroutine_threadsafe(self._group(task), self._loop)
+
     def close(self) -> None:
         """Flush the journal and let go of models and environments."""
         self._submit(self._close())
@@ -115,13 +130,18 @@ class AgentWorker:
         self._run_dir = run
         self._history = self._read_history()
         self._journal = JournalWriter(run, self._name, fsync=config.collect.fsync)
-        self._model = connect_model(config.model, setup.endpoints)
-        self._makers = {name: await self._make_maker(name) for name in config.envs}
+        self._models: dict[tuple[str, ...], Model] = {(): connect_model(config.model, setup.endpoints)}
+        self._resources = {
+            name: connect(name, environment, setup.pools.get(name), setup.judges)
+            for name, environment in config.envs.items()
+        }
+        self._makers: dict[tuple[str, tuple[str, ...]], RolloutMaker] = {}
         self._lanes = Lanes(config.collect.in_flight)
         self._boarding, self._begun = Boarding(config.collect.in_flight), Turnstile()
         self._reporter = Reporter(setup.board, self._name, self._incarnation)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
+        self._handed: dict[tuple[int, int], bytes] = {}
         self._garbage = asyncio.ensure_future(Garbage().watch())
 
     def _read_history(self, own_segment: str = "") -> JournalIndex | None:
@@ -134,12 +154,18 @@ class AgentWorker:
         index = scan(self._run_dir, dead=is_dead)
         return index if index.files else None
 
-    async def _make_maker(self, name: str) -> RolloutMaker:
-        config = self._setup.config
-        resources = connect(name, config.envs[name], self._setup.pools.get(name), self._setup.judges)
-        agent = make_agent(config.agent, gymnasium=resources.gymnasium)
-        kind = type(agent).__name__
-        return RolloutMaker(agent, kind, config.agent, self._model, resources, config.collect.max_attempts)
+    def _maker(self, environment: str, endpoints: tuple[str, ...]) -> RolloutMaker:
+        maker = self._makers.get((environment, endpoints))
+        if maker is None:
+            config, resources = self._setup.config, self._resources[environment]
+            if endpoints not in self._models:
+                elsewhere = config.model.model_copy(update={"kind": "openai", "base_url": list(endpoints)})
+                self._models[endpoints] = connect_model(elsewhere, None)
+            agent = make_agent(config.agent, gymnasium=resources.gymnasium)
+            kind, attempts = type(agent).__name__, config.collect.max_attempts
+            maker = RolloutMaker(agent, kind, config.agent, self._models[endpoints], resources, attempts)
+            self._makers[environment, endpoints] = maker
+        return maker
 
     async def _run(self, tasks: list[PlannedTask]) -> Receipt:
         block = (tasks[0].number, tasks[0].first_index) if tasks else (-1, -1)
@@ -156,6 +182,25 @@ class AgentWorker:
         await self._journal.flushed()
         return Receipt(*(sum(column) for column in zip(*counts, strict=True))) if counts else Receipt(0, 0, 0)
 
+    async def _group(self, planned: PlannedTask) -> list[bytes]:
+        missing = self._missing(planned)
+        keys = [(planned.number, planned.first_index + place) for place in range(planned.rollouts)]
+        self._handed |= dict.fromkeys(((planned.number, index) for index in missing), b"")
+        try:
+            with self._reporter.waiting(len(missing)):
+                await self._boarding.enter(len(missing))
+            await self._run_task(planned, missing)
+            await self._journal.flushed()
+            return [self._handed.get(key) or self._known(*key) for key in keys]
+        finally:
+            for index in missing:
+                del self._handed[planned.number, index]
+
+    def _known(self, task: int, index: int) -> bytes:
+        payload = self._history.payload(task, index) if self._history else None
+        assert payload is not None
+        return payload
+
     def _missing(self, planned: PlannedTask) -> list[int]:
         """The rollout indexes that the journal lacks."""
         wanted = range(planned.first_index, planned.first_index + planned.rollouts)
@@ -166,7 +211,7 @@ class AgentWorker:
         known = planned.rollouts - len(missing)
         if not missing:
             return 0, known, 0
-        maker = self._makers[planned.environment]
+        maker = self._maker(planned.environment, planned.endpoints)
         task = self._spec(planned, maker)
         if maker.resources.scores_groups:
             members = [self._member(maker, task, index) for index in missing]
@@ -273,6 +318,8 @@ class AgentWorker:
             payload = encode(rollout)
         reward = rollout.reward.value if rollout.reward is not None else None
         key = rollout.task_number, rollout.rollout_index
+        if kind is Kind.ROLLOUT and key in self._handed:
+            self._handed[key] = payload
         self._journal.append(kind, *key, OUTCOME_CODES[rollout.outcome], reward, payload)
 
     def _spec(self, planned: PlannedTask, maker: RolloutMaker) -> TaskSpec:
@@ -284,9 +331,10 @@ class AgentWorker:
         self._garbage.cancel()
         await self._reporter.stop()
         self._journal.close()
-        await self._model.close()
-        for maker in self._makers.values():
-            await maker.resources.aclose()
+        for model in self._models.values():
+            await model.close()
+        for resources in self._resources.values():
+            await resources.aclose()
 
 
 def _killer(what: str, deaths: Deaths) -> str:

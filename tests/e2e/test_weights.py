@@ -14,7 +14,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.driver import APP, collect
+from gym_ray.collect.driver import collect
+from gym_ray.collect.hosts import APP
 from gym_ray.models.config import ModelConfig
 from gym_ray.types.items import item_text
 from tests.e2e.conftest import rows

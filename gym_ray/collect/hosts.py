@@ -1,0 +1,77 @@
+"""What rollouts need besides agent workers: the policy's deployment, judges, pools of environments.
+
+Each part comes up for the time of a ``with`` and goes down after it, in the reverse order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from gym_ray.collect.config import RunConfig
+from gym_ray.collect.judges import judges_up
+from gym_ray.models.config import ModelConfig
+from gym_ray.models.connect import ListEndpoints
+from gym_ray.resources.actor import Pool, start_pool
+from gym_ray.resources.connect import resolve_placement
+from gym_ray.resources.judge import Judges
+
+APP = "policy"
+"""Name of the policy's Serve application."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What is up. ``endpoints``: lists the policy's replicas, None for a remote endpoint. ``pools``: actors of the
+    environments that are not placed inline."""
+
+    endpoints: ListEndpoints | None
+    judges: Judges
+    pools: dict[str, Pool]
+
+
+@contextlib.contextmanager
+def hosts_up(config: RunConfig, asked: list[str], say: Callable[[str], None]) -> Iterator[Hosts]:
+    """All that ``config`` asks for. ``asked``: names of the judges to start. ``say``: told how it goes."""
+    deploy = partial(deployed, say)
+    with (
+        deploy(config.model, APP) as endpoints,
+        judges_up(config, asked, endpoints, deploy) as judges,
+        pools_up(config, judges) as pools,
+    ):
+        yield Hosts(endpoints, judges, pools)
+
+
+@contextlib.contextmanager
+def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> Iterator[ListEndpoints | None]:
+    """A deployment of our own for the time of the block, or None for a remote endpoint. ``say``: told how it goes."""
+    if model.kind != "vllm":
+        yield None
+        return
+    from gym_ray.models.serve.deployment import deploy, undeploy
+
+    say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
+    began = time.monotonic()
+    endpoints = deploy(model, app_name=app_name)
+    say(f"{app_name} up after {time.monotonic() - began:.0f} s")
+    try:
+        yield endpoints
+    finally:
+        undeploy(app_name)
+
+
+@contextlib.contextmanager
+def pools_up(config: RunConfig, judges: Judges) -> Iterator[dict[str, Pool]]:
+    """Actor pools of the environments that are not placed inline."""
+    pools: dict[str, Pool] = {}
+    try:
+        for name, environment in config.envs.items():
+            if resolve_placement(environment) != "inline":
+                pools[name] = start_pool(name, environment, judges)
+        yield pools
+    finally:
+        for pool in pools.values():
+            pool.shutdown()
