@@ -9,31 +9,31 @@ from __future__ import annotations
 from gym_ray import __version__
 from gym_ray.export.conversation import Conversation, Json, Unfit, conversation
 from gym_ray.export.settings import ExportSettings
-from gym_ray.runs.groups import Attempt
+from gym_ray.runs.rollouts import StoredRollout
 
 _SOURCES = {"system": "system", "developer": "system", "user": "user", "assistant": "agent"}
 
 
-def atif(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def atif(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """The rollout's document."""
     place = "drop" if settings.reasoning == "drop" else "field"
-    said = conversation(attempt, settings.model_copy(update={"reasoning": place}))
+    said = conversation(rollout, settings.model_copy(update={"reasoning": place}))
     steps = _steps(said)
     facts = ("task_id", "task_number", "environment", "outcome", "reward", "finish_reason")
-    totals = {f"total_{name}": attempt.usage[name] for name in sorted(attempt.usage) if name in _TOTALS}
+    totals = {f"total_{name}": rollout.usage[name] for name in sorted(rollout.usage) if name in _TOTALS}
     return [
         {
             "schema_version": "ATIF-v1.7",
-            "trajectory_id": f"{attempt.task_id}:{attempt.index}",
+            "trajectory_id": f"{rollout.task_id}:{rollout.index}",
             "agent": {
                 "name": "gym_ray",
                 "version": __version__,
-                "model_name": attempt.model or None,
+                "model_name": rollout.model or None,
                 "tool_definitions": said.tools or None,
             },
             "steps": steps,
             "final_metrics": {**totals, "total_steps": len(steps)},
-            "extra": {"rollout_index": attempt.index, **{name: getattr(attempt, name) for name in facts}},
+            "extra": {"rollout_index": rollout.index, **{name: getattr(rollout, name) for name in facts}},
         }
     ]
 

@@ -14,7 +14,7 @@ import orjson
 
 from gym_ray.export.settings import ExportSettings
 from gym_ray.models.chat import chat_messages, chat_params
-from gym_ray.runs.groups import Attempt
+from gym_ray.runs.rollouts import StoredRollout
 from gym_ray.types.errors import RolloutError
 from gym_ray.types.items import Item
 
@@ -34,20 +34,20 @@ class Conversation:
     tools: list[Json]
 
 
-def conversation(attempt: Attempt, settings: ExportSettings) -> Conversation:
+def conversation(rollout: StoredRollout, settings: ExportSettings) -> Conversation:
     """The rollout as messages, arguments of tool calls as JSON objects.
 
     Raises:
         Unfit: no answer in it, or an item has no chat form.
     """
-    prompt, whole = messages_of(attempt.input, settings), messages_of([*attempt.input, *attempt.items], settings)
+    prompt, whole = messages_of(rollout.input, settings), messages_of([*rollout.input, *rollout.items], settings)
     if whole[: len(prompt)] != prompt:
         raise Unfit("the answer goes on within the prompt's last message")
     while len(whole) > len(prompt) and whole[-1]["role"] != "assistant":
         whole.pop()
     if not prompt or len(whole) == len(prompt):
         raise Unfit("no prompt, or no answer")
-    return Conversation(whole, len(prompt), tools_of(attempt.tools))
+    return Conversation(whole, len(prompt), tools_of(rollout.tools))
 
 
 def messages_of(items: list[Item], settings: ExportSettings) -> list[Json]:

@@ -21,7 +21,7 @@ from gym_ray.export.conversation import Json, Unfit, as_text, conversation, mess
 from gym_ray.export.schemas import SFT, TOKEN_ARRAYS, VERL_RL, VERL_SFT
 from gym_ray.export.select import Pair, ranked_pairs, split_of
 from gym_ray.export.settings import ExportSettings
-from gym_ray.runs.groups import Attempt, Group
+from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.types.items import input_items
 
 
@@ -51,8 +51,8 @@ def _task(group: Group, settings: ExportSettings) -> list[Group]:
     return [group]
 
 
-def _each(group: Group, settings: ExportSettings) -> list[Attempt]:
-    return group.attempts
+def _each(group: Group, settings: ExportSettings) -> list[StoredRollout]:
+    return group.rollouts
 
 
 def nemo_rl_prompt(group: Group, settings: ExportSettings) -> list[Json]:
@@ -63,15 +63,15 @@ def nemo_rl_prompt(group: Group, settings: ExportSettings) -> list[Json]:
     return [row]
 
 
-def openai_sft(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def openai_sft(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """``messages`` and, when there are any, ``tools``."""
-    said = conversation(attempt, settings)
+    said = conversation(rollout, settings)
     return [{"messages": said.messages, **({"tools": said.tools} if said.tools else {})}]
 
 
-def sft(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def sft(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """``messages`` with arguments as JSON text, ``tools`` as JSON."""
-    said = conversation(attempt, settings)
+    said = conversation(rollout, settings)
     return [{"messages": [_typed(message) for message in said.messages], "tools": as_text(said.tools)}]
 
 
@@ -88,14 +88,14 @@ def _typed(message: Json) -> Json:
     return {**message, "tool_calls": calls}
 
 
-def trl_sft(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def trl_sft(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """As ``openai_sft``, ``tools`` as JSON text: the loader unites objects of a column, and so changes schemas."""
-    return [_with_tool_text(example) for example in openai_sft(attempt, settings)]
+    return [_with_tool_text(example) for example in openai_sft(rollout, settings)]
 
 
-def trl_prompt_completion(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def trl_prompt_completion(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """``prompt``: what the rollout began with. ``completion``: all that followed."""
-    said = conversation(attempt, settings)
+    said = conversation(rollout, settings)
     parts = {"prompt": said.messages[: said.begin], "completion": said.messages[said.begin :]}
     return [_with_tool_text({**parts, "tools": said.tools})]
 
@@ -107,7 +107,7 @@ def _with_tool_text(example: Json) -> Json:
 
 def _parted(pair: Pair, settings: ExportSettings) -> tuple[list[Json], list[Json], list[Json], list[Json]]:
     """Shared messages, what the chosen rollout said then, what the rejected one said, tools."""
-    chosen, rejected = (conversation(attempt, settings) for attempt in pair)
+    chosen, rejected = (conversation(rollout, settings) for rollout in pair)
     at = where_they_part(chosen, rejected)
     return chosen.messages[:at], chosen.messages[at:], rejected.messages[at:], chosen.tools
 
@@ -161,9 +161,9 @@ def verl_rl(group: Group, settings: ExportSettings) -> list[Json]:
     ]
 
 
-def verl_sft(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def verl_sft(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """``messages`` of role and text. Tools are refused: pandas would fill each schema with the others' keys."""
-    said = conversation(attempt, settings)
+    said = conversation(rollout, settings)
     if said.tools:
         raise Unfit("tools: VeRL reads them through pandas, which changes their schemas")
     return [{"messages": [_plain(message) for message in said.messages]}]
@@ -176,18 +176,18 @@ def _plain(message: Json) -> Json:
     return message
 
 
-def token_arrays(attempt: Attempt, settings: ExportSettings) -> list[Json]:
+def token_arrays(rollout: StoredRollout, settings: ExportSettings) -> list[Json]:
     """One example per contiguous segment that has sampled tokens."""
-    segments = [(number, one) for number, one in enumerate(attempt.segments) if any(one.loss_mask)]
+    segments = [(number, one) for number, one in enumerate(rollout.segments) if any(one.loss_mask)]
     if not segments:
         raise Unfit("no token ids: the endpoint gave none")
     facts = {
-        "task_id": attempt.task_id,
-        "task_number": attempt.task_number,
-        "rollout_index": attempt.index,
-        "environment": attempt.environment,
-        "outcome": str(attempt.outcome),
-        "reward": attempt.reward,
+        "task_id": rollout.task_id,
+        "task_number": rollout.task_number,
+        "rollout_index": rollout.index,
+        "environment": rollout.environment,
+        "outcome": str(rollout.outcome),
+        "reward": rollout.reward,
     }
     return [
         {

@@ -24,7 +24,8 @@ from gym_ray.export.formats import FORMATS, Format
 from gym_ray.export.schemas import to_table
 from gym_ray.export.select import select, split_of
 from gym_ray.export.settings import ExportSettings
-from gym_ray.runs.groups import Group, read_groups
+from gym_ray.runs.groups import read_groups
+from gym_ray.runs.rollouts import Group
 from gym_ray.types.errors import UserError
 
 BATCH_ROWS = 512
@@ -103,13 +104,13 @@ def examples(address: str, style: Format, settings: ExportSettings, tally: Tally
     seen: set[bytes] = set()
     for group in read_groups(address, tokens=style.tokens, tasks=style.tasks):
         tally.tasks += 1
-        tally.read.update(str(attempt.outcome) for attempt in group.attempts)
-        group.attempts = select(group, settings, tally.dropped)
-        if not group.attempts:
+        tally.read.update(str(rollout.outcome) for rollout in group.rollouts)
+        group.rollouts = select(group, settings, tally.dropped)
+        if not group.rollouts:
             continue
         tally.tasks_kept += 1
-        tally.kept += len(group.attempts)
-        tally.versions.update(*(attempt.versions for attempt in group.attempts))
+        tally.kept += len(group.rollouts)
+        tally.versions.update(*(rollout.versions for rollout in group.rollouts))
         split = split_of(group.task_id, settings)
         for example in _of_group(group, style, settings, tally):
             if settings.dedup and not _is_new(example, style, seen):

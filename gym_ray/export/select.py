@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from gym_ray.export.settings import ExportSettings
-from gym_ray.runs.groups import Attempt, Group
+from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.trajectory import TRUNCATIONS
 
@@ -21,8 +21,8 @@ from gym_ray.types.trajectory import TRUNCATIONS
 class Pair(NamedTuple):
     """Two rollouts of one task, ``chosen`` with the higher reward."""
 
-    chosen: Attempt
-    rejected: Attempt
+    chosen: StoredRollout
+    rejected: StoredRollout
 
     @property
     def difference(self) -> float:
@@ -30,31 +30,31 @@ class Pair(NamedTuple):
         return (self.chosen.reward or 0.0) - (self.rejected.reward or 0.0)
 
 
-def select(group: Group, settings: ExportSettings, dropped: Counter[str]) -> list[Attempt]:
+def select(group: Group, settings: ExportSettings, dropped: Counter[str]) -> list[StoredRollout]:
     """The rollouts to export, by index. ``dropped`` counts the others by the first setting that refused them."""
     kept = []
     task = _task_refusal(group, settings)
-    for attempt in group.attempts:
-        refusal = task or _refusal(attempt, settings)
+    for rollout in group.rollouts:
+        refusal = task or _refusal(rollout, settings)
         if refusal:
             dropped[refusal] += 1
         else:
-            kept.append(attempt)
+            kept.append(rollout)
     if settings.best is not None and len(kept) > settings.best:
         dropped["best"] += len(kept) - settings.best
-        kept = sorted(_by_reward(kept)[: settings.best], key=lambda attempt: attempt.index)
+        kept = sorted(_by_reward(kept)[: settings.best], key=lambda rollout: rollout.index)
     return kept
 
 
 def pass_rate(group: Group, pass_reward: float) -> float | None:
     """Share of the scored rollouts with at least ``pass_reward``; None when none was scored."""
-    rewards = [attempt.reward for attempt in group.attempts if attempt.outcome is Outcome.SCORED]
+    rewards = [rollout.reward for rollout in group.rollouts if rollout.outcome is Outcome.SCORED]
     return sum(reward is not None and reward >= pass_reward for reward in rewards) / len(rewards) if rewards else None
 
 
-def length(attempt: Attempt) -> int:
+def length(rollout: StoredRollout) -> int:
     """Tokens of the longest segment, else prompt and completion tokens summed over turns."""
-    return max(attempt.lengths) if attempt.lengths else sum(attempt.usage.get(name, 0) for name in _COUNTED)
+    return max(rollout.lengths) if rollout.lengths else sum(rollout.usage.get(name, 0) for name in _COUNTED)
 
 
 _COUNTED = ("prompt_tokens", "completion_tokens")
@@ -67,16 +67,16 @@ def _task_refusal(group: Group, settings: ExportSettings) -> str:
     return _outside(rate, settings.pass_rate_min, settings.pass_rate_max, "pass_rate")
 
 
-def _refusal(attempt: Attempt, settings: ExportSettings) -> str:
-    """Name of the first setting that refuses ``attempt``, or ``""``."""
-    if attempt.outcome not in settings.outcome:
+def _refusal(rollout: StoredRollout, settings: ExportSettings) -> str:
+    """Name of the first setting that refuses ``rollout``, or ``""``."""
+    if rollout.outcome not in settings.outcome:
         return "outcome"
-    if settings.finish and attempt.finish_reason not in settings.finish:
+    if settings.finish and rollout.finish_reason not in settings.finish:
         return "finish"
-    if not settings.truncated and attempt.finish_reason in TRUNCATIONS:
+    if not settings.truncated and rollout.finish_reason in TRUNCATIONS:
         return "truncated"
-    reward = _outside(attempt.reward, settings.reward_min, settings.reward_max, "reward")
-    return reward or _outside(length(attempt), settings.length_min, settings.length_max, "length")
+    reward = _outside(rollout.reward, settings.reward_min, settings.reward_max, "reward")
+    return reward or _outside(length(rollout), settings.length_min, settings.length_max, "length")
 
 
 def _outside(value: float | None, least: float | None, greatest: float | None, name: str) -> str:
@@ -88,7 +88,7 @@ def _outside(value: float | None, least: float | None, greatest: float | None, n
 
 def ranked_pairs(group: Group, settings: ExportSettings) -> list[Pair]:
     """The pairs of one group."""
-    rewarded = _by_reward([attempt for attempt in group.attempts if attempt.reward is not None])
+    rewarded = _by_reward([rollout for rollout in group.rollouts if rollout.reward is not None])
     if settings.pairs == "best_worst":
         pairs = [Pair(rewarded[0], rewarded[-1])] if len(rewarded) > 1 else []
     else:
@@ -100,9 +100,9 @@ def ranked_pairs(group: Group, settings: ExportSettings) -> list[Pair]:
     return sorted(pairs, key=lambda pair: -pair.difference)[: settings.pairs_per_task]
 
 
-def _by_reward(attempts: list[Attempt]) -> list[Attempt]:
+def _by_reward(rollouts: list[StoredRollout]) -> list[StoredRollout]:
     """The highest first, the earlier one where equal; without a reward last."""
-    return sorted(attempts, key=lambda attempt: (attempt.reward is None, -(attempt.reward or 0.0), attempt.index))
+    return sorted(rollouts, key=lambda rollout: (rollout.reward is None, -(rollout.reward or 0.0), rollout.index))
 
 
 def split_of(task_id: str, settings: ExportSettings) -> str:

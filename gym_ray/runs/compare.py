@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gym_ray.runs.group import Group
-from gym_ray.runs.profile import Thresholds, open_groups
+from gym_ray.runs.groups import read_groups
+from gym_ray.runs.measure import Measured
+from gym_ray.runs.profile import Thresholds
 from gym_ray.runs.read import State, read_run
 from gym_ray.runs.statistics import Estimate, Moments, holm, sign_flip_p
 
@@ -101,13 +102,13 @@ def compare_runs(first: str, second: str, thresholds: Thresholds | None = None) 
         UserError: one of them is no run, has nothing in it yet, or a damaged shard.
     """
     thresholds, pairings, known = thresholds or Thresholds(), dict[str, Pairing](), _Known()
-    for group in _groups(first, thresholds):
-        pairings.setdefault(group.environment, Pairing()).a.outcomes.update(row.outcome for row in group.rows)
-        known[group.environment, group.task_id] = _score(group)
-    for group in _groups(second, thresholds):
-        its = pairings.setdefault(group.environment, Pairing())
-        its.b.outcomes.update(row.outcome for row in group.rows)
-        _pair(its, group, known)
+    for task in _tasks(first, thresholds):
+        pairings.setdefault(task.group.environment, Pairing()).a.outcomes.update(row.outcome for row in task.rows)
+        known[task.group.environment, task.group.task_id] = _score(task)
+    for task in _tasks(second, thresholds):
+        its = pairings.setdefault(task.group.environment, Pairing())
+        its.b.outcomes.update(row.outcome for row in task.rows)
+        _pair(its, task, known)
     for environment, _ in known:
         pairings[environment].only_a += 1
     return {
@@ -122,19 +123,19 @@ _Known = dict[tuple[str, str], TaskScore | None]
 """Tasks of the first run that the second has not had yet, by (environment, task id)."""
 
 
-def _groups(address: str, thresholds: Thresholds) -> Iterator[Group]:
-    for rows in open_groups(address, read_run(address)):
-        yield Group(rows, thresholds.of(rows[0].environment))
+def _tasks(address: str, thresholds: Thresholds) -> Iterator[Measured]:
+    for group in read_groups(address, prompts=False):
+        yield Measured(group, thresholds.of(group.environment))
 
 
-def _score(group: Group) -> TaskScore | None:
-    if group.mean_reward is None or group.pass_rate is None:
+def _score(task: Measured) -> TaskScore | None:
+    if task.mean_reward is None or task.pass_rate is None:
         return None
-    return TaskScore(group.mean_reward, group.pass_rate)
+    return TaskScore(task.mean_reward, task.pass_rate)
 
 
-def _pair(its: Pairing, group: Group, known: _Known) -> None:
-    key, score = (group.environment, group.task_id), _score(group)
+def _pair(its: Pairing, task: Measured, known: _Known) -> None:
+    key, score = (task.group.environment, task.group.task_id), _score(task)
     if key not in known:
         its.only_b += 1
         return
@@ -142,7 +143,7 @@ def _pair(its: Pairing, group: Group, known: _Known) -> None:
     if first is None or score is None:
         its.unscored += 1
     else:
-        its.add(group.task_id, first, score)
+        its.add(task.group.task_id, first, score)
 
 
 def _summaries(pairings: dict[str, Pairing]) -> dict[str, Any]:

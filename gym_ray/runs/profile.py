@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gym_ray.collect.output.metrics import Histogram
-from gym_ray.collect.rundir import RunDir
 from gym_ray.runs.estimators import majority_at, pass_all, pass_at
-from gym_ray.runs.group import Group, tool_errors
+from gym_ray.runs.groups import read_groups
+from gym_ray.runs.measure import Measured, tool_errors
 from gym_ray.runs.read import RunRecord, State, read_run
-from gym_ray.runs.rollouts import StoredRollout, has_shards, stream_groups
+from gym_ray.runs.rollouts import StoredRollout
 from gym_ray.runs.statistics import Correlation, Estimate, Moments
 from gym_ray.runs.suspicion import Suspicion
-from gym_ray.types.errors import UserError
 from gym_ray.types.items import function_calls
+from gym_ray.types.outcome import Outcome
 from gym_ray.types.trajectory import TRUNCATIONS
 
 THRESHOLD = 1.0
@@ -69,7 +69,7 @@ class EnvironmentProfile:
     length_within: Correlation = field(default_factory=Correlation)
     suspicion: Suspicion = field(default_factory=Suspicion)
 
-    def add(self, group: Group) -> None:
+    def add(self, group: Measured) -> None:
         """Count one task."""
         self.tasks += 1
         for row in group.rows:
@@ -87,7 +87,7 @@ class EnvironmentProfile:
         self.outcomes[row.outcome] += 1
         if row.failure is not None:
             self.failure_kinds[row.failure] += 1
-        if row.outcome != "failed":
+        if row.outcome is not Outcome.FAILED:
             calls = len(function_calls(row.items))
             self.finish_reasons[row.finish_reason] += 1
             self.counts["truncated"] += row.finish_reason in TRUNCATIONS
@@ -100,7 +100,7 @@ class EnvironmentProfile:
     def _mean(self, name: str, value: float) -> None:
         self.means.setdefault(name, Moments()).add(value)
 
-    def _add_rewards(self, group: Group) -> None:
+    def _add_rewards(self, group: Measured) -> None:
         assert group.mean_reward is not None
         assert group.pass_rate is not None
         self._mean("reward", group.mean_reward)
@@ -111,7 +111,7 @@ class EnvironmentProfile:
         for name, value in group.components().items():
             self.components.setdefault(name, Moments()).add(value)
 
-    def _add_skill(self, group: Group) -> None:
+    def _add_skill(self, group: Measured) -> None:
         n, c, votes = len(group.scored), sum(group.successes), group.votes()
         if votes is not None:
             self.counts["asked"] += n
@@ -125,7 +125,7 @@ class EnvironmentProfile:
                 self._mean(f"majority@{k}", majority or 0.0)
                 self._mean(f"no_answer@{k}", float(majority is None))
 
-    def _add_lengths(self, group: Group) -> None:
+    def _add_lengths(self, group: Measured) -> None:
         mean_tokens = sum(row.completion_tokens for row in group.scored) / len(group.scored)
         assert group.mean_reward is not None
         for row, reward in zip(group.scored, group.rewards, strict=True):
@@ -180,7 +180,7 @@ def profile_run(
     """The profile of a run: ``{run, state, rollouts: {expected, found}, environments: {name: ...}, notes}``.
 
     ``ks``: the k of pass@k; by default powers of two up to the run's rollouts per task, and that itself. ``each``:
-    called with one row per task (:meth:`Group.profile_row`) on the way.
+    called with one row per task (:meth:`Measured.profile_row`) on the way.
 
     Raises:
         UserError: no run there, nothing in it yet, or a damaged shard.
@@ -189,10 +189,10 @@ def profile_run(
     record, profiles = read_run(address), dict[str, EnvironmentProfile]()
     ks = sorted(set(ks)) or default_ks(record)
     plans: dict[str, Any] = record.plan.get("environments", {})
-    for rows in open_groups(address, record):
-        name = rows[0].environment
+    for rollouts in read_groups(address, prompts=False):
+        name = rollouts.environment
         plan = plans.get(name, {})
-        group = Group(rows, thresholds.of(name))
+        group = Measured(rollouts, thresholds.of(name))
         its = profiles.setdefault(name, EnvironmentProfile(thresholds.of(name), ks, plan.get("rollouts")))
         its.add(group)
         if each is not None:
@@ -206,17 +206,6 @@ def profile_run(
         "environments": environments,
         "notes": [*_notes(record, found), *_threshold_notes(environments)],
     }
-
-
-def open_groups(address: str, record: RunRecord) -> Iterator[list[StoredRollout]]:
-    """The run's groups. Raises UserError when it has no shards yet."""
-    run = RunDir.open(address)
-    if not has_shards(run):
-        raise UserError(
-            f"{address} has no shards yet ({record.state}): finish it, or make them of what there is, with "
-            f"gym-ray collect ... run_dir={address}"
-        )
-    return stream_groups(run)
 
 
 def default_ks(record: RunRecord) -> list[int]:

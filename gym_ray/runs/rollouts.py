@@ -1,158 +1,257 @@
-"""A run's rollouts as a stream: group after group, whatever the run's size.
+"""One rollout as a run has it, whichever file it is read from.
 
-Shards hold their rollouts sorted by task and rollout index, no group in two shards, and ``part-00007`` under
-``failures/`` has the failed rollouts of the same tasks as ``part-00007`` under ``rollouts/``. So merging the
-two gives whole groups, and memory holds one batch of rows and one group. Parquet is read where a part has it,
-JSONL else: the two say the same.
+Invariant: Parquet, JSONL and journal say the same, and so give equal :class:`StoredRollout`; only what a reader
+did not ask for is left empty. Nothing here opens a file.
 """
 
 from __future__ import annotations
 
-import heapq
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
+import numpy as np
 import orjson
-from pyarrow import ArrowException
-from pyarrow import parquet as pq
 
-from gym_ray.collect.rundir import FAILURES, ROLLOUTS, RunDir
-from gym_ray.types.errors import UserError
-from gym_ray.types.items import Item
+from gym_ray.collect.journal.record import to_json
+from gym_ray.collect.output.rows import failure_row, make_row
+from gym_ray.types.items import TOKEN_FIELDS, Item, input_items
+from gym_ray.types.outcome import Outcome
+from gym_ray.types.rollout import Rollout
+from gym_ray.types.tokens import Segment, TurnTokens, segments_of
 
-BATCH_ROWS = 512
-_COLUMNS = ["task_id", "task_number", "rollout_index", "environment", "outcome", "reward", "reward_components"]
-_COLUMNS += ["failure_kind", "num_turns", "finish_reason", "usage", "response", "extra"]
+Json = dict[str, Any]
+
+TOKENS = ("token_ids", "loss_mask", "logprobs", "policy_version", "segment_lengths")
+"""Parquet columns of the tokens."""
+PROMPT = "responses_create_params"
+COLUMNS = [
+    *("task_number", "task_id", "rollout_index", "environment", "outcome", "reward", "failure_kind"),
+    *("failure_reason", "num_turns", "finish_reason", "reward_components", "response", "extra", "usage"),
+]
+"""Parquet columns that every reader needs."""
+_OWN = frozenset({PROMPT, "response", "reward", "reward_components", "mask_sample", "failure_kind", "failure_reason"})
+_NO_LOGPROB = float("nan")
 
 
 @dataclass(slots=True)
 class StoredRollout:
-    """One rollout as the shards have it.
+    """One rollout.
 
-    ``outcome``: ``scored``, ``masked`` or ``failed``. ``reward``: None unless there is one. ``failure``: its kind,
-    None iff scored. ``items``: what came after the prompt (``Trajectory.items``). ``fields``: the row's other
-    top-level fields, the environment's and the task's. Token counts are sums over turns; 0 where it failed.
+    ``reward``: None when there is none. ``failure``, ``reason``: kind and text, None iff scored. ``turns``: model
+    calls. ``usage``: token counts summed over turns (``prompt_tokens``, ``completion_tokens``, ``cached_tokens``,
+    ``reasoning_tokens``), empty when it failed. ``input``, ``items``: Responses items, the prompt and what came
+    after, without token ids. ``tools``: function specs, flat. ``fields``: the row's other keys, the environment's
+    and the task's. ``ours``: the row's object ``gym_ray`` (``started``, ``timings``, ``segments``, ...).
+    ``segments``: exact tokens, read on request only.
     """
 
-    environment: str
-    task_id: str
     task_number: int
+    task_id: str
     index: int
-    outcome: str
+    environment: str
+    outcome: Outcome
     reward: float | None = None
-    components: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
+    reason: str | None = None
     turns: int = 0
     finish_reason: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    components: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    input: list[Item] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
-    fields: dict[str, Any] = field(default_factory=dict)
+    tools: list[Json] = field(default_factory=list)
+    model: str = ""
+    fields: Json = field(default_factory=dict)
+    ours: Json = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[int, int]:
         """What shards are sorted by."""
         return self.task_number, self.index
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Summed over turns; 0 when it failed."""
+        return self.usage.get("prompt_tokens", 0)
 
-def has_shards(run: RunDir) -> bool:
-    """Whether there is anything to stream."""
-    return bool(_parts(run))
+    @property
+    def completion_tokens(self) -> int:
+        """Summed over turns; 0 when it failed."""
+        return self.usage.get("completion_tokens", 0)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each segment; empty when the endpoint gave no ids."""
+        return [segment["length"] for segment in self.ours.get("segments", ())]
+
+    @property
+    def versions(self) -> list[int]:
+        """Policy versions that sampled it, sorted."""
+        found: list[int] = self.ours.get("policy_versions", [])
+        return found
 
 
-def stream_groups(run: RunDir) -> Iterator[list[StoredRollout]]:
-    """Every task's rollouts with any outcome, tasks and rollouts in order.
+@dataclass(slots=True)
+class Group:
+    """All rollouts of one task, with any outcome, by index. ``row``: the task as planned, on request only."""
 
-    Raises:
-        UserError: a shard is damaged.
+    rollouts: list[StoredRollout]
+    row: Json | None = None
+
+    @property
+    def task_number(self) -> int:
+        """The task's number in the plan."""
+        return self.rollouts[0].task_number
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.rollouts[0].task_id
+
+    @property
+    def environment(self) -> str:
+        """The environment's name."""
+        return self.rollouts[0].environment
+
+
+def from_batch(batch: Any) -> Iterator[StoredRollout]:
+    """The rows of a record batch with ``COLUMNS`` and, if wanted, ``PROMPT`` and ``TOKENS``.
+
+    Column by column, which costs a fifth of row objects.
     """
-    for part in _parts(run):
-        rows = heapq.merge(_kept(run, part), _failed(run, part), key=lambda row: row.key)
-        for _, group in groupby(rows, key=lambda row: row.task_number):
-            yield list(group)
-
-
-def _parts(run: RunDir) -> list[str]:
-    names = [*run.names(ROLLOUTS), *run.names(FAILURES)]
-    return sorted({name.partition(".")[0] for name in names if name.startswith("part-")})
-
-
-def _kept(run: RunDir, part: str) -> Iterator[StoredRollout]:
-    path = f"{ROLLOUTS}/{part}.parquet"
-    if run.exists(path):
-        yield from _parquet(run, path)
-    else:
-        yield from map(_from_line, _lines(run, f"{ROLLOUTS}/{part}.jsonl"))
-
-
-def _failed(run: RunDir, part: str) -> Iterator[StoredRollout]:
-    for row in _lines(run, f"{FAILURES}/{part}.jsonl"):
+    names = batch.schema.names
+    held = [batch.column(name) for name in TOKENS] if TOKENS[0] in names else None
+    prompts = batch.column(PROMPT).to_pylist() if PROMPT in names else None
+    usage = batch.column("usage")
+    counted = [kind.name for kind in usage.type]
+    counts = zip(*(usage.field(name).to_pylist() for name in counted), strict=True)
+    values = [batch.column(name).to_pylist() for name in COLUMNS[:-1]]
+    for at, (row, numbers) in enumerate(zip(zip(*values, strict=True), counts, strict=True)):
+        *facts, components, response, extra = row
+        number, task_id, index, environment, outcome, reward, failure, reason, turns, finish_reason = facts
+        said, fields = orjson.loads(response), orjson.loads(extra)
+        ours = fields.pop("gym_ray")
+        given = orjson.loads(prompts[at])["input"] if prompts else []
+        segments = _cut([column[at] for column in held], ours) if held else []
         yield StoredRollout(
-            environment=row["environment"],
-            task_id=row["task_id"],
-            task_number=row["_ng_task_index"],
-            index=row["_ng_rollout_index"],
-            outcome="failed",
-            failure=row["kind"],
-            items=row["items"],
-            fields=row["task"],
+            number,
+            task_id,
+            index,
+            environment,
+            Outcome(outcome),
+            reward,
+            failure,
+            reason,
+            turns,
+            finish_reason,
+            components=dict(components),
+            usage=dict(zip(counted, numbers, strict=True)),
+            input=given,
+            items=said["output"],
+            tools=said["tools"],
+            model=said["model"],
+            fields=fields,
+            ours=ours,
+            segments=segments,
         )
 
 
-def _lines(run: RunDir, path: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, none when it is not there."""
-    if not run.exists(path):
-        return
-    with run.filesystem.open_input_stream(run.path(path)) as source:
-        for number, line in enumerate(io.BufferedReader(source, 1 << 20), 1):
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise UserError(f"{run.path(path)}, line {number}: damaged: {error}") from error
+def _cut(columns: list[Any], ours: Json) -> list[Segment]:
+    """The segments of one row's token columns."""
+    ids, mask, logprobs, versions, lengths = (column.values.to_numpy(False) for column in columns)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return [
+        Segment(
+            ids[end - size : end].tolist(),
+            mask[end - size : end].tolist(),
+            logprobs[end - size : end].tolist(),
+            versions[end - size : end].tolist(),
+            [(begin, stop) for begin, stop in its["spans"]],
+        )
+        for size, end, its in zip(lengths, ends, ours["segments"], strict=True)
+    ]
 
 
-def _from_line(row: dict[str, Any]) -> StoredRollout:
-    ours, response = row.pop("gym_ray"), row.pop("response")
+def from_line(row: Json, tokens: bool = False) -> StoredRollout:
+    """A row of ``rollouts/*.jsonl``. ``tokens``: with ``segments``, from the token triplets."""
+    ours, response, usage = row["gym_ray"], row["response"], row["response"]["usage"]
     return StoredRollout(
-        environment=ours["environment"],
-        task_id=ours["task_id"],
         task_number=ours["task_number"],
+        task_id=ours["task_id"],
         index=ours["rollout_index"],
-        outcome=ours["outcome"],
+        environment=ours["environment"],
+        outcome=Outcome(ours["outcome"]),
         reward=ours["reward"],
-        components=row.get("reward_components") or {},
         failure=row["failure_kind"],
+        reason=row["failure_reason"],
         turns=ours["num_turns"],
         finish_reason=ours["finish_reason"],
-        prompt_tokens=response["usage"]["input_tokens"],
-        completion_tokens=response["usage"]["output_tokens"],
-        items=response["output"],
-        fields=row,
+        components=row.get("reward_components") or {},
+        usage={
+            "prompt_tokens": usage["input_tokens"],
+            "completion_tokens": usage["output_tokens"],
+            "cached_tokens": usage["input_tokens_details"]["cached_tokens"],
+            "reasoning_tokens": usage["output_tokens_details"]["reasoning_tokens"],
+        },
+        input=row[PROMPT]["input"],
+        items=[_bare(item) for item in response["output"]],
+        tools=response["tools"],
+        model=response["model"],
+        fields={name: value for name, value in row.items() if name not in _OWN and name != "gym_ray"},
+        ours=ours,
+        segments=_rebuilt(row) if tokens else [],
     )
 
 
-def _parquet(run: RunDir, path: str) -> Iterator[StoredRollout]:
-    with run.filesystem.open_input_file(run.path(path)) as source:
-        try:
-            for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS, columns=_COLUMNS):
-                yield from _rows(batch)
-        except (ArrowException, OSError) as error:
-            raise UserError(f"{run.path(path)}: damaged: {' '.join(str(error).split())[:300]}") from error
+def _bare(item: Item) -> Item:
+    """An item without its token triplet."""
+    if TOKEN_FIELDS[1] not in item:
+        return item
+    return {name: value for name, value in item.items() if name not in TOKEN_FIELDS}
 
 
-def _rows(batch: Any) -> Iterator[StoredRollout]:
-    """The rows of a record batch: flat columns one by one, which costs a fifth of row objects."""
-    column = {name: batch.column(name) for name in _COLUMNS}
-    usage = column.pop("usage")
-    prompt, completion = (usage.field(name).to_pylist() for name in ("prompt_tokens", "completion_tokens"))
-    values = [one.to_pylist() for one in column.values()]
-    for sent, sampled, row in zip(prompt, completion, zip(*values, strict=True), strict=True):
-        *scalars, components, failure, turns, reason, response, extra = row
-        environment_first = (scalars[3], scalars[0], scalars[1], scalars[2], scalars[4], scalars[5])
-        items = orjson.loads(response)["output"]
-        yield StoredRollout(
-            *environment_first, dict(components), failure, turns, reason, sent, sampled, items, orjson.loads(extra)
-        )
+def _rebuilt(row: Json) -> list[Segment]:
+    """Segments from the token triplets of a JSONL row."""
+    sampled = [item for item in row["response"]["output"] if TOKEN_FIELDS[1] in item]
+    versions = [version for segment in row["gym_ray"]["segments"] for version in segment["versions"]]
+    turns = []
+    for item, version in zip(sampled, versions, strict=True):
+        prompt, ids, logprobs = (item[name] for name in TOKEN_FIELDS)
+        exact = [_NO_LOGPROB if logprob is None else logprob for logprob in logprobs]
+        turns.append(TurnTokens(prompt, ids, exact, version))
+    return segments_of(turns)
+
+
+def from_failure(row: Json) -> StoredRollout:
+    """A row of ``failures/*.jsonl``: what is known of a rollout without a usable trajectory."""
+    task = row["task"]
+    params = task[PROMPT]
+    return StoredRollout(
+        task_number=row["_ng_task_index"],
+        task_id=row["task_id"],
+        index=row["_ng_rollout_index"],
+        environment=row["environment"],
+        outcome=Outcome.FAILED,
+        failure=row["kind"],
+        reason=row["reason"],
+        input=input_items(params),
+        items=row["items"],
+        tools=params.get("tools") or [],
+        fields={name: value for name, value in task.items() if name != PROMPT},
+        ours={
+            "failure_stage": row["stage"],
+            **{name: row[name] for name in ("agent", "attempt", "started", "finished", "timings")},
+        },
+    )
+
+
+def from_record(rollout: Rollout) -> StoredRollout:
+    """A record of the journal, with ``segments``."""
+    if rollout.outcome is Outcome.FAILED:
+        return from_failure(orjson.loads(failure_row(rollout)))
+    row = make_row(rollout)
+    stored = from_line(orjson.loads(to_json(row.fields)))
+    stored.segments = row.segments
+    return stored

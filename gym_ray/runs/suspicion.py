@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gym_ray.runs.group import Group, visible_output
+from gym_ray.runs.measure import Measured, visible_output
 
 CAPACITY = 2048
 MIN_TASKS = 3
@@ -38,7 +38,7 @@ class Suspicion:
     empty: int = 0
     outputs: dict[int, _Seen] = field(default_factory=dict)
 
-    def add(self, group: Group) -> None:
+    def add(self, group: Measured) -> None:
         """Look at one task's successes."""
         said = [visible_output(row.items) for row, won in zip(group.scored, group.successes, strict=True) if won]
         self.empty += sum(not text for text in said)

@@ -110,13 +110,13 @@ def exported(run: str, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 def test_groups_are_whole_in_order_and_complete(run: str) -> None:
     groups = list(read_groups(run, tokens=True, tasks=True))
     assert [group.task_number for group in groups] == list(range(TASKS))
-    assert all([attempt.index for attempt in group.attempts] == list(range(EACH)) for group in groups)
-    counts = Counter(attempt.outcome for group in groups for attempt in group.attempts)
+    assert all([one.index for one in group.rollouts] == list(range(EACH)) for group in groups)
+    counts = Counter(one.outcome for group in groups for one in group.rollouts)
     assert counts == {Outcome.SCORED: 150, Outcome.MASKED: 5, Outcome.FAILED: 5}
     assert all(
         group.row is not None and group.row["id" if group.task_number < 2 else "expected_answer"] for group in groups
     )
-    failed = groups[7].attempts[3]
+    failed = groups[7].rollouts[3]
     assert (failed.outcome, failed.reward, failed.segments) == (Outcome.FAILED, None, [])
     assert failed.input[0]["content"] == "question 7"
 
@@ -284,7 +284,7 @@ def test_nothing_left_and_full_folders(run: str, tmp_path: Path) -> None:
 def test_a_run_without_shards(tmp_path: Path) -> None:
     unfinished = RunDir.create(str(tmp_path / "run"))
     unfinished.write(CONFIG, b"{}")
-    with pytest.raises(UserError, match="no finished shards"):
+    with pytest.raises(UserError, match="no shards yet"):
         export(unfinished.address, "sft", ExportSettings(out=str(tmp_path / "out")))
 
 

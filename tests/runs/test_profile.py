@@ -176,7 +176,7 @@ def test_a_run_that_is_not_whole_says_so(tmp_path: Path) -> None:
 
 def test_a_run_without_shards_is_an_error(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [])
-    with pytest.raises(UserError, match=r"no shards yet .* run_dir="):
+    with pytest.raises(UserError, match=r"no shards yet.* run_dir="):
         profile_run(run)
 
 

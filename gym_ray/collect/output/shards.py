@@ -83,7 +83,7 @@ def write_shard(run: RunDir, plan: ShardPlan, formats: Sequence[str]) -> ShardRe
     with _no_cycles(), contextlib.ExitStack() as stack:
         failures = LineFile(run, stack, f"{FAILURES}/{part}.jsonl", failure_row)
         outputs = [_FORMATS[name](run, stack, f"{ROLLOUTS}/{part}.{name}") for name in formats]
-        for batch in _batches(run, plan):
+        for batch in read_batches(run, plan):
             totals_of(batch, totals)
             failures.write([rollout for rollout in batch if rollout.outcome is Outcome.FAILED])
             rows = [make_row(rollout) for rollout in batch if rollout.outcome is not Outcome.FAILED]
@@ -111,7 +111,7 @@ _FORMATS: dict[str, Callable[[RunDir, contextlib.ExitStack, str], Output[Row]]] 
 }
 
 
-def _batches(run: RunDir, plan: ShardPlan) -> Iterator[list[Rollout]]:
+def read_batches(run: RunDir, plan: ShardPlan) -> Iterator[list[Rollout]]:
     """The shard's rollouts in key order, a batch at a time."""
     begin = 0
     while begin < len(plan.where):

@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from gym_ray.runs.rollouts import StoredRollout
+from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.types.items import Item, function_calls, is_assistant_message, item_text, output_text
+from gym_ray.types.outcome import Outcome
 
 ANSWER_FIELDS = ("extracted_answer", "predicted_answer", "predicted_output", "extracted_model_code")
 """Row fields that hold what a verifier took for the answer; the first that a row has counts."""
@@ -22,29 +23,24 @@ EXPECTED_FIELDS = ("expected_answer", "expected_output", "ground_truth", "answer
 
 
 @dataclass(slots=True)
-class Group:
-    """One task. ``rows``: with any outcome, in order of rollout index. ``threshold``: reward of a success."""
+class Measured:
+    """One task. ``threshold``: reward of a success. ``scored``: its scored rollouts, by index, as all lists here."""
 
-    rows: Sequence[StoredRollout]
+    group: Group
     threshold: float
     scored: list[StoredRollout] = field(init=False)
     rewards: list[float] = field(init=False)
     successes: list[bool] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scored = [row for row in self.rows if row.outcome == "scored" and row.reward is not None]
+        self.scored = [row for row in self.rows if row.outcome is Outcome.SCORED and row.reward is not None]
         self.rewards = [float(row.reward or 0.0) for row in self.scored]
         self.successes = [reward >= self.threshold for reward in self.rewards]
 
     @property
-    def environment(self) -> str:
-        """The environment's name."""
-        return self.rows[0].environment
-
-    @property
-    def task_id(self) -> str:
-        """The task's id."""
-        return self.rows[0].task_id
+    def rows(self) -> Sequence[StoredRollout]:
+        """Rollouts with any outcome."""
+        return self.group.rollouts
 
     @property
     def pass_rate(self) -> float | None:
@@ -89,17 +85,17 @@ class Group:
         outcomes, passed = Counter(row.outcome for row in self.rows), sum(self.successes)
         infos = [_info(row) for row in self.scored]
         row: dict[str, Any] = {
-            "task_id": self.task_id,
-            "_ng_task_index": self.rows[0].task_number,
-            "environment": self.environment,
+            "task_id": self.group.task_id,
+            "_ng_task_index": self.group.task_number,
+            "environment": self.group.environment,
             "pass_rate": self.pass_rate,
             "pass_rate_total": len(self.scored),
             "pass_rate_passed": passed,
             "num_rollouts": len(self.scored),
             "expected_num_rollouts": planned,
             "missing_num_rollouts": None if planned is None else max(0, planned - len(self.scored)),
-            "masked": outcomes["masked"],
-            "failed": outcomes["failed"],
+            "masked": outcomes[Outcome.MASKED],
+            "failed": outcomes[Outcome.FAILED],
             "reward_profile_completion_pct": 100.0 * len(self.scored) / planned if planned else None,
             "raw_rewards_and_lengths": infos,
         }
