@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from gym_ray.runs.estimators import majority_at, pass_all, pass_at
 from gym_ray.runs.groups import read_groups
 from gym_ray.runs.measure import Measured, tool_errors
 from gym_ray.runs.read import RunRecord, State, read_run
-from gym_ray.runs.rollouts import StoredRollout
+from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.runs.statistics import Correlation, Estimate, Moments
 from gym_ray.runs.suspicion import Suspicion
 from gym_ray.types.items import function_calls
@@ -185,11 +185,21 @@ def profile_run(
     Raises:
         UserError: no run there, nothing in it yet, or a damaged shard.
     """
-    thresholds = thresholds or Thresholds()
-    record, profiles = read_run(address), dict[str, EnvironmentProfile]()
+    return profile_groups(read_run(address), read_groups(address, prompts=False), thresholds, ks, each)
+
+
+def profile_groups(
+    record: RunRecord,
+    groups: Iterable[Group],
+    thresholds: Thresholds | None = None,
+    ks: Sequence[int] = (),
+    each: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """:func:`profile_run` of these groups of a run, wherever they are read from."""
+    thresholds, profiles = thresholds or Thresholds(), dict[str, EnvironmentProfile]()
     ks = sorted(set(ks)) or default_ks(record)
     plans: dict[str, Any] = record.plan.get("environments", {})
-    for rollouts in read_groups(address, prompts=False):
+    for rollouts in groups:
         name = rollouts.environment
         plan = plans.get(name, {})
         group = Measured(rollouts, thresholds.of(name))
@@ -200,7 +210,7 @@ def profile_run(
     environments = {name: its.summary() for name, its in sorted(profiles.items())}
     found = sum(its.outcomes.total() for its in profiles.values())
     return {
-        "run": address,
+        "run": record.address,
         "state": str(record.state),
         "rollouts": {"expected": record.expected, "found": found},
         "environments": environments,
