@@ -68,6 +68,8 @@ class RunConfig(Settings):
     """The run's directory, local or any fsspec / pyarrow address."""
     envs: dict[str, EnvironmentConfig]
     """Environments by name."""
+    recorded: str | None = None
+    """Run whose trajectories are verified again, in place of a model's (`gym-ray reverify` sets it)."""
     tasks: TasksConfig = Field(default_factory=TasksConfig)
     """Where tasks come from."""
     model: ModelConfig = Field(default_factory=ModelConfig)

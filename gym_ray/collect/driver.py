@@ -21,7 +21,7 @@ from gym_ray.collect.board import start_board
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import check_resumable, write_config
-from gym_ray.collect.hosts import hosts_up
+from gym_ray.collect.hosts import hosts_up, needs_policy
 from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.judges import asked_judges
 from gym_ray.collect.output.finalize import Summary, finalize
@@ -31,7 +31,7 @@ from gym_ray.collect.quiet import quiet
 from gym_ray.collect.remaining import Remaining, remaining
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tally import Tally
-from gym_ray.collect.tasks.plan import Plan, write_plan
+from gym_ray.collect.tasks.plan import Plan, copy_plan, write_plan
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
 from gym_ray.models.remote import api_key
@@ -52,12 +52,13 @@ def collect(config: RunConfig) -> Summary:
         KeyboardInterrupt: interrupted twice.
     """
     servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
-    api_key(config.model)  # A missing key is told now, not by the first worker.
     judges = asked_judges(config, servers)
+    if needs_policy(config, judges):
+        api_key(config.model)  # A missing key is told now, not by the first worker.
     run = RunDir.create(config.run_dir)
     settings = config.model_dump(mode="json")
     check_resumable(run, settings)
-    plan = write_plan(run, config, servers)
+    plan = copy_plan(run, RunDir.open(config.recorded)) if config.recorded else write_plan(run, config, servers)
     write_config(run, settings)
     with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
         rest = remaining(run, plan)

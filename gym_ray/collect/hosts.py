@@ -17,7 +17,7 @@ from gym_ray.models.config import ModelConfig
 from gym_ray.models.connect import ListEndpoints
 from gym_ray.resources.actor import Pool, start_pool
 from gym_ray.resources.connect import resolve_placement
-from gym_ray.resources.judge import Judges
+from gym_ray.resources.judge import POLICY, Judges
 
 APP = "policy"
 """Name of the policy's Serve application."""
@@ -37,12 +37,18 @@ class Hosts:
 def hosts_up(config: RunConfig, asked: list[str], say: Callable[[str], None]) -> Iterator[Hosts]:
     """All that ``config`` asks for. ``asked``: names of the judges to start. ``say``: told how it goes."""
     deploy = partial(deployed, say)
+    policy = deploy(config.model, APP) if needs_policy(config, asked) else contextlib.nullcontext()
     with (
-        deploy(config.model, APP) as endpoints,
+        policy as endpoints,
         judges_up(config, asked, endpoints, deploy) as judges,
         pools_up(config, judges) as pools,
     ):
         yield Hosts(endpoints, judges, pools)
+
+
+def needs_policy(config: RunConfig, asked: list[str]) -> bool:
+    """Whether anything asks the policy: rollouts that are not recorded, or a verifier."""
+    return config.recorded is None or POLICY in asked
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
 from gym_ray.collect.journal.record import decode, encode
 from gym_ray.collect.journal.writer import JournalWriter
 from gym_ray.collect.lanes import Boarding, Lanes
+from gym_ray.collect.recorded import RecordedMaker, Recording
 from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
 from gym_ray.models.connect import ListEndpoints, connect_model
@@ -130,7 +131,10 @@ class AgentWorker:
         self._run_dir = run
         self._history = self._read_history()
         self._journal = JournalWriter(run, self._name, fsync=config.collect.fsync)
-        self._models: dict[tuple[str, ...], Model] = {(): connect_model(config.model, setup.endpoints)}
+        self._recording = Recording(config.recorded) if config.recorded else None
+        self._models: dict[tuple[str, ...], Model] = {
+            (): self._recording or connect_model(config.model, setup.endpoints)
+        }
         self._resources = {
             name: connect(name, environment, setup.pools.get(name), setup.judges)
             for name, environment in config.envs.items()
@@ -163,7 +167,10 @@ class AgentWorker:
                 self._models[endpoints] = connect_model(elsewhere, None)
             agent = make_agent(config.agent, gymnasium=resources.gymnasium)
             kind, attempts = type(agent).__name__, config.collect.max_attempts
-            maker = RolloutMaker(agent, kind, config.agent, self._models[endpoints], resources, attempts)
+            if self._recording is not None:
+                maker = RecordedMaker(self._recording, agent, kind, config.agent, resources, attempts)
+            else:
+                maker = RolloutMaker(agent, kind, config.agent, self._models[endpoints], resources, attempts)
             self._makers[environment, endpoints] = maker
         return maker
 
@@ -202,10 +209,11 @@ class AgentWorker:
         return payload
 
     def _missing(self, planned: PlannedTask) -> list[int]:
-        """The rollout indexes that the journal lacks."""
+        """The rollout indexes that the journal lacks, and the recording has where there is one."""
+        number, history, recording = planned.number, self._history, self._recording
         wanted = range(planned.first_index, planned.first_index + planned.rollouts)
-        history = self._history
-        return [index for index in wanted if history is None or not history.is_done(planned.number, index)]
+        missing = [index for index in wanted if history is None or not history.is_done(number, index)]
+        return [index for index in missing if recording is None or recording.has(number, index)]
 
     async def _run_task(self, planned: PlannedTask, missing: list[int]) -> tuple[int, int, int]:
         known = planned.rollouts - len(missing)

@@ -62,6 +62,8 @@ class FailureKind(StrEnum):
     """A sampled token has a logprob that is NaN: nothing can be trained on it."""
     TRUNCATED = "truncated"
     """Cut by a token, turn or context limit while ``agent.on_truncation=mask``."""
+    REPLAY_DIVERGED = "replay_diverged"
+    """Verified again, the session answered otherwise than recorded, so that there is nothing to verify."""
     BAD_TASK = "bad_task"
     """The task row does not fit the environment's Task type."""
 

@@ -101,7 +101,7 @@ def finalize(run: RunDir, config: RunConfig, plan: Expected) -> Summary:
     files = [asdict(made) for result in results for made in result.files]
     _remove_strangers(run, {made["path"] for made in files})
     summary = _summary(run, index, plan.rollouts, totals, files)
-    _publish(run, summary, source, _unsafe(config))
+    _publish(run, summary, source, config)
     return summary
 
 
@@ -116,7 +116,7 @@ def _summary(run: RunDir, index: JournalIndex, expected: int, totals: Totals, fi
     return Summary(run.address, expected, *outcomes, missing, index.duplicates, environments, files, index.damage)
 
 
-def _publish(run: RunDir, summary: Summary, source: str, unsafe: list[str]) -> None:
+def _publish(run: RunDir, summary: Summary, source: str, config: RunConfig) -> None:
     facts = asdict(summary)
     environments, files = facts.pop("environments"), facts.pop("files")
     del facts["run"], facts["interrupted"]
@@ -128,10 +128,18 @@ def _publish(run: RunDir, summary: Summary, source: str, unsafe: list[str]) -> N
         "made": time.time(),
         "summary": facts,
         "files": files,
-        "allow_unsafe": unsafe,
+        "allow_unsafe": _unsafe(config),
         "source": source,
+        "recorded": _recorded(config.recorded),
     }
     run.write(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def _recorded(address: str | None) -> dict[str, Any] | None:
+    """The run whose trajectories were verified again, and its own ``source``; None when they are the run's own."""
+    if address is None:
+        return None
+    return {"run": address, "source": (RunDir(address).read_json(MANIFEST) or {}).get("source")}
 
 
 def _unsafe(config: RunConfig) -> list[str]:

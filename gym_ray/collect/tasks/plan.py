@@ -91,6 +91,22 @@ def load_plan(run: RunDir) -> Plan | None:
     return Plan(**found)
 
 
+def copy_plan(run: RunDir, source: RunDir) -> Plan:
+    """The plan of ``source`` as that of ``run``, whose rollouts are recorded there.
+
+    Raises:
+        UserError: ``source`` has no journal any more, or ``run`` has the plan of another.
+    """
+    plan, old = load_plan(source), load_plan(run)
+    if plan is None or not source.names(JOURNAL, ".seg"):
+        raise UserError(f"{source.address} has no {JOURNAL} any more: what there is to verify again was in there")
+    if old is not None and old.fingerprint != plan.fingerprint:
+        raise UserError(f"{run.address} was planned after other tasks than {source.address} has: use a new run_dir")
+    for part in [*map(_part, range(plan.parts)), PLAN_JSON]:
+        run.write(part, source.read(part))
+    return plan
+
+
 def write_plan(run: RunDir, config: RunConfig, servers: Mapping[str, type[ResourcesServer]]) -> Plan:
     """Plan a run: read, check and number all tasks. An earlier plan stays as it is while its task files are
     untouched, and gets longer when they have grown.
