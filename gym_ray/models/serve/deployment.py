@@ -160,10 +160,17 @@ def _engine_class(settings: ServeConfig) -> Any:
 
 
 def _with_local_path(settings: ServeConfig) -> ServeConfig:
-    """``package://some.package/folder`` as the folder's path on this machine."""
-    path = settings.path
-    if path is None or not path.startswith(PACKAGE):
-        return settings
+    return settings if settings.path is None else settings.model_copy(update={"path": local_path(settings.path)})
+
+
+def local_path(path: str) -> str:
+    """``package://some.package/folder`` as the folder's path on this machine; anything else as it is.
+
+    Raises:
+        UserError: there is no such package or folder.
+    """
+    if not path.startswith(PACKAGE):
+        return path
     package, _, folder = path.removeprefix(PACKAGE).partition("/")
     try:
         found = files(package).joinpath(folder)
@@ -171,7 +178,7 @@ def _with_local_path(settings: ServeConfig) -> ServeConfig:
         raise UserError(f"model.serve.path={path}: {error}") from error
     if not found.is_dir():
         raise UserError(f"model.serve.path={path}: no folder {folder!r} in {package}")
-    return settings.model_copy(update={"path": str(found)})
+    return str(found)
 
 
 def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
