@@ -1,0 +1,86 @@
+"""Settings of the closed loop: a run (``RunConfig``) and what is learnt from it (``rl.*``)."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from gym_ray.collect.config import RunConfig, TasksConfig
+from gym_ray.types.settings import Settings
+
+
+class LearnerConfig(Settings):
+    """One training step (``rl.learner.*``)."""
+
+    rate: float = 3e-4
+    """Learning rate of AdamW."""
+    warmup_steps: int = 5
+    """Steps over which the rate rises to that."""
+    minibatches: int = 1
+    """Optimizer updates per step, each on its share of the step's samples."""
+    clip_low: float = 0.2
+    """How far below 1 the importance ratio counts."""
+    clip_high: float = 0.28
+    """How far above 1 it counts."""
+    scale_rewards: bool = True
+    """Divide advantages by their group's standard deviation."""
+    max_gradient: float = 1.0
+    """Norm to which gradients are cut."""
+    rows_at_once: int = 64
+    """Sequences in one forward pass; decides memory, not what is learnt."""
+    threads: int | None = None
+    """Threads of torch. None: its own choice."""
+
+
+class RlSettings(Settings):
+    """The loop (``rl.*``)."""
+
+    held_out: TasksConfig = Field(default_factory=TasksConfig)
+    """Tasks to measure on. Those of the training tasks that ask the same are left out of training."""
+    seeds: list[int] = [0]
+    """One training after another, each from the model's own weights: they differ in the order of tasks."""
+    steps: int = 100
+    """Training steps per seed."""
+    groups_per_step: int = 16
+    """Tasks per step, each rolled out `collect.rollouts_per_task` times."""
+    measure_every: int = 20
+    """Steps between two measurements on the held-out tasks; there is one before the first step and one at the end."""
+    measure_rollouts: int = 4
+    """Rollouts of each held-out task in a measurement."""
+    checkpoint_every: int = 5
+    """Steps between two checkpoints. What came after the last one is done again after an interruption."""
+    learner: LearnerConfig = Field(default_factory=LearnerConfig)
+    """One training step."""
+
+
+class RlConfig(RunConfig):
+    """Everything that decides a training."""
+
+    rl: RlSettings = Field(default_factory=RlSettings)
+    """The loop."""
+
+    @property
+    def run(self) -> RunConfig:
+        """The collecting side alone."""
+        return RunConfig(**{name: getattr(self, name) for name in RunConfig.model_fields})
+
+    @property
+    def temperature(self) -> float:
+        """What rollouts are sampled at."""
+        value = (self.model.sampling | self.model.sampling_overrides).get("temperature", 1.0)
+        return float(value)
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> RlConfig:
+        sampling = self.model.sampling | self.model.sampling_overrides
+        for name, off in CUTS.items():
+            if sampling.get(name, off) not in (off, None):
+                raise ValueError(
+                    f"model.sampling.{name}={sampling[name]}: the learner cannot tell what it cut off; give {off}"
+                )
+        if self.model.kind != "vllm" or self.temperature <= 0:
+            raise ValueError("rl trains a model that it deploys (model.kind=vllm), sampled at a temperature above 0")
+        return self
+
+
+CUTS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""Create parameters that cut tokens off, each with its value when it cuts nothing."""
