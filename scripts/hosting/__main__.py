@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from hosting.cost import compare
 from hosting.recordings import recordings
 from hosting.replay import Result, Verdict, replay
 
-START_S = 240.0
+START_S = 180.0
+AT_ONCE = 2
+"""Servers hosted at a time: most of it is imports."""
 SERVER = "gym_ray.integrations.nemo_gym:NemoGym"
 
 
@@ -80,11 +83,13 @@ def config_of(tree: Tree, name: str) -> EnvironmentConfig:
 
 async def _replayed(pool: Pool, folder: Path) -> list[Result]:
     resources = connect(pool.name, pool.config, pool)
-    results = []
+    results: list[Result] = []
     try:
         for recording in recordings(folder):
             if isinstance(recording, str):
                 results.append(Result(Verdict.STALE, None, recording))
+            elif results and results[-1].verdict is Verdict.HUNG:
+                results.append(results[-1])  # one deadline is enough
             else:
                 results.append(await replay(resources, recording))
     finally:
@@ -101,6 +106,16 @@ def show(console: Console, server: Server) -> None:
     console.print(f"{server.name[:44]:<44}  {cells}  {' '.join(reason.split())[:110]}", markup=False, highlight=False)
 
 
+def read(file: Path | None) -> dict[str, Server]:
+    """What an earlier run found, by server."""
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file is not None and file.is_file() else ():
+        record = json.loads(line)
+        results = [Result(Verdict(one["verdict"]), one["recorded"], one["said"]) for one in record.pop("results")]
+        found[record["name"]] = Server(**record, results=results)
+    return found
+
+
 def summary(servers: list[Server]) -> str:
     """The last line."""
     rows = sum((server.counts for server in servers), Counter())
@@ -114,24 +129,27 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="scripts/test_nemo_gym", description=__doc__)
     parser.add_argument("servers", nargs="*", help="all of them, unless named")
-    parser.add_argument("--json", type=Path, help="write every row's result here")
+    parser.add_argument("--json", type=Path, help="results, a line per server; those there are not run again")
     parser.add_argument("--cost", action="store_true", help="CPU per rollout, here and in NeMo Gym itself, instead")
     arguments = parser.parse_args()
     if arguments.cost:
         print(compare())
         return
     tree, console = Tree.find(), Console(width=240)
-    names = arguments.servers or tree.names()
+    known = read(arguments.json)
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
     console.print(
         f"{'server':<44}  {'  '.join(f'{verdict[:4]:>4}' for verdict in Verdict)}  first that was not reproduced"
     )
-    servers = []
-    for name in track(names, "replaying", console=console, transient=True):
-        servers.append(examine(tree, name))
-        show(console, servers[-1])
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(server) for server in servers], indent=1))
+    servers, names = [], arguments.servers or tree.names()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        found = threads.map(lambda name: known.get(name) or examine(tree, name), names)
+        for server in track(found, "replaying", total=len(names), console=console, transient=True):
+            servers.append(server)
+            show(console, server)
+            if arguments.json and server.name not in known:
+                with arguments.json.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(server)) + "\n")
     console.print(summary(servers), highlight=False)
 
 

@@ -30,6 +30,8 @@ class Verdict(StrEnum):
     """A sandbox, program, data file or service is not here."""
     STALE = "stale"
     """The recording cannot be verified: it lacks what the server reads, or does not parse."""
+    HUNG = "hung"
+    """Nothing came within the deadline."""
     ERROR = "error"
 
 
@@ -65,7 +67,7 @@ async def _attempt(resources: Resources, recording: Recording, row: dict[str, An
     except (MaskRollout, RolloutError) as error:
         return Result(_kind(str(error.kind), error.reason), recording.reward, f"{error.kind}: {error.reason}")
     except TimeoutError:
-        return Result(Verdict.ERROR, recording.reward, f"nothing within {ROW_TIMEOUT_S:g} s")
+        return Result(Verdict.HUNG, recording.reward, f"nothing within {ROW_TIMEOUT_S:g} s")
     same = abs(value - recording.reward) <= SAME
     return Result(Verdict.REPRODUCED if same else Verdict.DIFFERS, recording.reward, f"{value:g}")
 

@@ -22,14 +22,9 @@ from typing import Any
 import orjson
 
 from gym_ray.integrations.nemo_gym.asgi import Answer, Lifespan, call
-from gym_ray.integrations.nemo_gym.outside import (
-    Exchange,
-    ModelCall,
-    watch_connections,
-    watch_programs,
-    watch_sandboxes,
-)
+from gym_ray.integrations.nemo_gym.outside import Exchange, ModelCall, route_clients
 from gym_ray.integrations.nemo_gym.settings import Resolved
+from gym_ray.integrations.nemo_gym.watching import watch_all
 from gym_ray.types.errors import UserError, describe
 
 CONTRACT_ROUTES = "seed_session close_session verify aggregate_metrics reverify_mode reset step close mcp run"
@@ -115,10 +110,9 @@ def _install(resolved: Resolved, models: Mapping[str, ModelCall]) -> None:
     from nemo_gym import global_config, server_utils
 
     global_config._GLOBAL_CONFIG_DICT = resolved.everything
-    server_utils._GLOBAL_AIOHTTP_CLIENT = Exchange(models)
-    watch_programs()
-    watch_connections()
-    watch_sandboxes()
+    server_utils._GLOBAL_AIOHTTP_CLIENT = exchange = Exchange(models)
+    watch_all()
+    route_clients(exchange)
 
 
 def _import(folder: Path, entrypoint: str) -> Any:

@@ -2,8 +2,9 @@
 
 Every call of one NeMo Gym server to another ends in one object, the shared aiohttp client of
 ``nemo_gym.server_utils``. :class:`Exchange` takes its place: calls to a model server that the user bound to one
-of our models are answered by it, all others by 503. It never raises, because NeMo Gym retries exceptions of this
-client for ever.
+of our models are answered by it, all others by 424 (Failed Dependency). It never raises, because NeMo Gym retries
+exceptions of this client for ever, and never answers 5xx, because some servers retry those: the judge's own budget of
+retries is spent by then. Few servers ask a model by a client of their own; :func:`route_clients` leads those here too.
 
 A server that could not reach its judge, sandbox or program often scores 0 all the same. So whatever fails here is
 noted for the session at work (:func:`watched`), and a zero reward of a session with notes is no verdict.
@@ -11,10 +12,7 @@ noted for the session at work (:func:`watched`), and a zero reward of a session 
 
 from __future__ import annotations
 
-import functools
 import http.cookies
-import inspect
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,6 +25,7 @@ from gym_ray.types.errors import describe
 
 HOST_SUFFIX = ".inproc"
 """Each instance's host is its name with this suffix, so that a URL says whom it means."""
+UNAVAILABLE = 424
 ModelCall = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """``(route, request) -> response``; routes are ``/v1/responses`` and ``/v1/chat/completions``."""
 
@@ -64,13 +63,13 @@ class Exchange:
         call = next((model for known, model in self._models.items() if known.lower() == name), None)
         if call is None:
             note(f"judge_failed: no model is bound to `{name}` (name a judge: `judges.{name}`)")
-            return Reply(url, method, 503, {"error": f"no model is bound to {name}"})
+            return Reply(url, method, UNAVAILABLE, {"error": f"no model is bound to {name}"})
         try:
             body = options.get("json") or orjson.loads(options.get("data") or b"{}")
             return Reply(url, method, 200, await call(_route(parts.path), body))
         except Exception as error:
             note(f"judge_failed: {name}: {describe(error)}")
-            return Reply(url, method, 503, {"error": describe(error)})
+            return Reply(url, method, UNAVAILABLE, {"error": describe(error)})
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -126,78 +125,30 @@ class Reply:
         pass
 
 
-def watch_programs() -> None:
-    """Note every program that is not installed (``subprocess`` is below asyncio's too). Once per process."""
-    _watch(subprocess.Popen, "__init__", (FileNotFoundError, PermissionError), "provider_unavailable: no program")
+def route_clients(exchange: Exchange) -> None:
+    """Lead calls of other HTTP clients to an instance's address to ``exchange``. Once per process.
 
-
-def watch_sandboxes() -> None:
-    """Note every sandbox that could not be had. Once per process; NeMo Gym 0.5 and later have ``nemo_gym.sandbox``."""
-    try:
-        from nemo_gym import sandbox
-    except ImportError:
-        return
-    for name in ("AsyncSandbox", "Sandbox"):
-        for method in ("__init__", "start"):
-            if hasattr(owner := getattr(sandbox, name, None), method):
-                _watch(owner, method, (Exception,), "provider_unavailable: sandbox")
-
-
-def watch_connections() -> None:
-    """Note every connection that could not be made by the HTTP clients that servers bring along. Once per process."""
-    import aiohttp
+    ``httpx`` (the OpenAI SDK) asks models; ``requests`` only asks whether an instance is up: it is.
+    """
     import httpx
     import requests
 
-    errors = (aiohttp.ClientConnectionError, httpx.TransportError, requests.ConnectionError)
-    for owner, method in (
-        (aiohttp.ClientSession, "_request"),
-        (httpx.AsyncClient, "send"),
-        (httpx.Client, "send"),
-        (requests.Session, "send"),
-    ):
-        _watch(owner, method, errors, "provider_unavailable: no connection")
+    ask, probe = httpx.AsyncClient.send, requests.Session.send
 
+    async def answered(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not request.url.host.endswith(HOST_SUFFIX):
+            return await ask(client, request, **options)
+        reply = await exchange.request(request.method, str(request.url), data=await request.aread())
+        return httpx.Response(reply.status, headers=reply.headers, content=await reply.read(), request=request)
 
-def _watch(owner: Any, name: str, errors: tuple[type[Exception], ...], what: str) -> None:
-    inner = getattr(owner, name)
-    if getattr(inner, "__gym_ray_watched__", False):
-        return
+    def alive(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        if not (urlsplit(request.url or "").hostname or "").endswith(HOST_SUFFIX):
+            return probe(session, request, **options)
+        response = requests.Response()
+        response.status_code, response.request, response.url = 204, request, request.url or ""
+        return response
 
-    def noted(error: Exception) -> None:
-        note(f"{what}: {describe(error)}")
-
-    watcher = (
-        _watch_coroutine(inner, errors, noted)
-        if inspect.iscoroutinefunction(inner)
-        else _watch_plain(inner, errors, noted)
-    )
-    watcher.__gym_ray_watched__ = True
-    setattr(owner, name, watcher)
-
-
-def _watch_plain(inner: Any, errors: tuple[type[Exception], ...], noted: Callable[[Exception], None]) -> Any:
-    @functools.wraps(inner)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return inner(*args, **kwargs)
-        except errors as error:
-            noted(error)
-            raise
-
-    return plain
-
-
-def _watch_coroutine(inner: Any, errors: tuple[type[Exception], ...], noted: Callable[[Exception], None]) -> Any:
-    @functools.wraps(inner)
-    async def coroutine(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await inner(*args, **kwargs)
-        except errors as error:
-            noted(error)
-            raise
-
-    return coroutine
+    httpx.AsyncClient.send, requests.Session.send = answered, alive  # type: ignore[method-assign, assignment]
 
 
 def _route(path: str) -> str:

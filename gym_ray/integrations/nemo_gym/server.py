@@ -55,7 +55,7 @@ class NemoGym(GymnasiumServer):
         instance: which instance of that YAML, if it has several.
         overrides: merged over the YAML; keys are its own top-level names.
         models: model servers that are asked through the run's judges (role = its name there); without it all that
-            the server's settings refer to. A call to any other is answered 503.
+            the server's settings refer to. A call to any other is answered 424.
     """
 
     expose_tools = False
@@ -153,7 +153,8 @@ class NemoGym(GymnasiumServer):
             return reward_of({"reward": float(sum(trajectory.step_rewards))}, row, trouble)
         answer = await self._post("verify", session, {**row, "response": response_of(row, trajectory)})
         if answer.status >= 400:
-            raise MaskRollout(FailureKind.VERIFIER_ERROR, f"/verify: {_problem(answer)}")
+            said = f"/verify: {_problem(answer)}"
+            raise _blamed(trouble, said) if trouble else MaskRollout(FailureKind.VERIFIER_ERROR, said)
         return reward_of(orjson.loads(answer.body), row, trouble)
 
     async def close(self, session: Session) -> None:
@@ -214,14 +215,19 @@ def reward_of(answer: Json, row: Json, trouble: list[str]) -> Reward:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MaskRollout(FailureKind.VERIFIER_ERROR, f"/verify gave no reward but {value!r}")
     if not value and trouble:
-        kind, _, reason = trouble[0].partition(": ")
-        raise MaskRollout(kind, f"{reason} (the server then scored {value:g})")
+        raise _blamed(trouble, f"the server then scored {value:g}")
     fields = {
         name: field
         for name, field in answer.items()
         if name not in CONTRACT | LABELS and not name.startswith("_ng_") and (name not in row or row[name] != field)
     }
     return Reward(float(value), dict(answer.get("reward_components") or {}), fields)
+
+
+def _blamed(trouble: list[str], said: str) -> MaskRollout:
+    """The mask for what went wrong first outside."""
+    kind, _, reason = trouble[0].partition(": ")
+    return MaskRollout(kind, f"{reason} ({said})")
 
 
 def _problem(answer: Answer) -> str:

@@ -7,10 +7,13 @@ import subprocess
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
+import requests
 
-from gym_ray.integrations.nemo_gym.outside import Exchange, watch_programs, watched
+from gym_ray.integrations.nemo_gym.outside import Exchange, route_clients, watched
 from gym_ray.integrations.nemo_gym.server import response_of, reward_of
+from gym_ray.integrations.nemo_gym.watching import watch_programs
 from gym_ray.types.errors import MaskRollout
 from gym_ray.types.items import assistant_message, user_message
 from gym_ray.types.trajectory import FinishReason, Trajectory
@@ -45,11 +48,23 @@ async def test_what_fails_is_an_answer_and_a_note(url: str, body: dict[str, Any]
     exchange, notes = Exchange({"judge_model": echo}), list[str]()
     with watched(notes):
         reply = await asyncio.create_task(exchange.request("POST", url, json=body))
-    assert reply.status == 503
+    assert reply.status == 424
     assert not reply.ok
     assert notes[0].startswith(noted)
     with pytest.raises(aiohttp.ClientResponseError):
         reply.raise_for_status()
+
+
+async def test_other_clients_reach_an_instance_too() -> None:
+    route_clients(Exchange({"judge_model": echo}))
+    async with httpx.AsyncClient() as client:
+        reply = await client.post("http://judge_model.inproc:1/v1/responses", json={"n": 1})
+    assert reply.json() == {"route": "/v1/responses", "body": {"n": 1}}
+
+
+def test_an_instance_is_up_for_who_asks() -> None:
+    route_clients(Exchange({}))
+    assert requests.get("http://judge_model.inproc:1", timeout=1).ok
 
 
 async def test_a_missing_program_is_noted_for_the_session_that_wanted_it() -> None:
