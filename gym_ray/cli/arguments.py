@@ -31,42 +31,63 @@ _WORD = re.compile(r"(\+\+|\+|~)?([^=]+?)(?:=(.*))?", re.DOTALL)
 _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a recipe brings along: its file (``nemotron3_nano/rlvr``), the names of its environments and judges."""
+
+    recipe: str | None = None
+    envs: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+
+
+NOTHING = Base()
+
+
 @dataclass(slots=True)
 class Arguments:
     """A command line, taken apart. ``envs``: name -> choice under ``conf/env``, or import path (with a ``:``).
 
     ``judges``: name -> choice under ``conf/model``. ``choices``: group -> chosen file. ``overrides``: in Hydra's
-    grammar.
+    grammar. ``base``: what is there before any word.
     """
+
+    base: Base = NOTHING
 
     envs: dict[str, str] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
 
+    def table(self, record: type[Settings]) -> KeyTable:
+        """The keys that may be set."""
+        return KeyTable(record, [*self.base.envs, *self.envs], [*self.base.judges, *self.judges])
 
-def parse_arguments(words: Sequence[str], record: type[Settings], groups: Mapping[str, list[str]]) -> Arguments:
+
+def parse_arguments(
+    words: Sequence[str], record: type[Settings], groups: Mapping[str, list[str]], base: Base = NOTHING
+) -> Arguments:
     """Take ``words`` apart. ``groups``: the choices of each configuration group.
 
     Raises:
         UserError: one line for each word that is no setting, or chooses what there is not.
     """
     pairs, problems = _pairs(words)
-    arguments = Arguments()
+    arguments = Arguments(base)
     for key, value in pairs:
         if key == "env":
             problems += _choose_envs(arguments, value, groups.get("env", []))
-    table = KeyTable(record, list(arguments.envs), _judge_names(pairs))
+    names = [*base.envs, *arguments.envs]
+    table = KeyTable(record, names, [*base.judges, *_judge_names(pairs)])
     for key, value in pairs:
         judge = _judge_of(key) if "judges" in record.model_fields else None
         if judge is not None and "." not in judge:
-            problems += _choose_judge(arguments, judge, value, groups.get("model", []))
+            problems += _choose_judge(arguments, judge, value, groups.get("model", []), names)
         elif judge is not None:
-            problems += _override(arguments, table, f"judges.{judge}", value)
+            problems += _override(arguments, table, f"judges.{judge}", value, names)
         elif key in groups and key != "env":
             problems += _choose(arguments, key, value, groups[key])
         elif key != "env":
-            problems += _override(arguments, table, key, value)
+            problems += _override(arguments, table, key, value, names)
     if problems:
         raise UserError("\n".join(problems))
     return arguments
@@ -127,9 +148,11 @@ def _judge_names(pairs: list[tuple[str, str | None]]) -> list[str]:
     return list({judge.partition(".")[0]: None for key, _ in pairs if (judge := _judge_of(key)) is not None})
 
 
-def _choose_judge(arguments: Arguments, name: str, value: str | None, known: list[str]) -> list[str]:
+def _choose_judge(
+    arguments: Arguments, name: str, value: str | None, known: list[str], envs: Sequence[str]
+) -> list[str]:
     if name == DEFAULT and value == POLICY:
-        arguments.overrides += [f"++envs.{env}.judge={POLICY}" for env in arguments.envs]
+        arguments.overrides += [f"++envs.{env}.judge={POLICY}" for env in envs]
     elif value is None or value not in known:
         shown, word = value if value is not None else "~", "judge" if name == DEFAULT else f"judges.{name}"
         choices = ", ".join([*known, *([POLICY] if name == DEFAULT else [])])
@@ -139,8 +162,8 @@ def _choose_judge(arguments: Arguments, name: str, value: str | None, known: lis
     return []
 
 
-def _override(arguments: Arguments, table: KeyTable, name: str, value: str | None) -> list[str]:
-    names = [f"envs.{env}.{name[4:]}" for env in arguments.envs] if name.startswith("env.") else [name]
+def _override(arguments: Arguments, table: KeyTable, name: str, value: str | None, envs: Sequence[str]) -> list[str]:
+    names = [f"envs.{env}.{name[4:]}" for env in envs] if name.startswith("env.") else [name]
     for full in names:
         key = table.find(full)
         if key is None and not (table.is_section(full) and value is not None and value.startswith("{")):

@@ -15,8 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 import gym_ray
-from gym_ray.cli.arguments import Arguments, parse_arguments, quote
-from gym_ray.cli.keys import KeyTable
+from gym_ray.cli.arguments import NOTHING, Arguments, Base, parse_arguments, quote
 from gym_ray.resources.files import import_file
 from gym_ray.resources.load import absolute_path
 from gym_ray.resources.server import ResourcesServer
@@ -32,16 +31,26 @@ S = TypeVar("S", bound=Settings)
 
 def conf_dir() -> Path:
     """The configuration files: inside an installed package, beside it in a source checkout."""
+    return _shipped("conf")
+
+
+def recipes_dir() -> Path:
+    """The recipes, likewise."""
+    return _shipped("recipes")
+
+
+def _shipped(folder: str) -> Path:
     package = Path(gym_ray.__file__).parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+    return package / folder if (package / folder).is_dir() else package.parent / folder
 
 
 def group_choices(folders: Sequence[Path]) -> dict[str, list[str]]:
     """The choices of each group, sorted."""
     found: dict[str, set[str]] = {}
     for folder in folders:
-        for file in folder.glob("*/*.yaml"):
-            found.setdefault(file.parent.name, set()).add(file.stem)
+        for file in folder.glob("*/**/*.yaml"):
+            group, *choice = file.relative_to(folder).with_suffix("").parts
+            found.setdefault(group, set()).add("/".join(choice))
     return {group: sorted(choices) for group, choices in sorted(found.items())}
 
 
@@ -62,8 +71,8 @@ def split_options(words: Sequence[str]) -> tuple[list[str], list[Path]]:
     return rest, folders
 
 
-def compose_settings(words: Sequence[str], record: type[S]) -> tuple[S, Arguments]:
-    """The settings that ``words`` ask for, and the words taken apart.
+def compose_settings(words: Sequence[str], record: type[S], base: Base = NOTHING) -> tuple[S, Arguments]:
+    """The settings that ``words`` ask for, and the words taken apart. ``base``: the recipe that they change.
 
     Raises:
         UserError: one line per mistake: unknown keys and choices with the nearest right one, wrong values.
@@ -74,9 +83,9 @@ def compose_settings(words: Sequence[str], record: type[S]) -> tuple[S, Argument
         for group, choices in group_choices([*folders, conf_dir()]).items()
         if group in record.model_fields or (group == "env" and "envs" in record.model_fields)
     }
-    arguments = parse_arguments(words, record, groups)
+    arguments = parse_arguments(words, record, groups, base)
     for group, choice in DEFAULT_CHOICES.items():
-        if group in groups:
+        if group in groups and base.recipe is None:
             arguments.choices.setdefault(group, choice)
     arguments.overrides[:0] = _members(arguments, [*folders, conf_dir()])
     composed = _compose(arguments, record, folders)
@@ -134,7 +143,8 @@ def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Pat
     from omegaconf.errors import OmegaConfBaseException
 
     ConfigStore.instance().store(name="gym_ray", node=_root(arguments, record))
-    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+    searched = [*folders, *([recipes_dir().parent] if arguments.base.recipe else [])]
+    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in searched)}]"] if searched else []
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = compose("gym_ray", overrides=[*search, *arguments.overrides])
@@ -148,7 +158,7 @@ def _compose(arguments: Arguments, record: type[Settings], folders: Sequence[Pat
 
 def _check_nothing_missing(composed: Any, record: type[Settings], arguments: Arguments) -> None:
     """Everything that the chosen files leave to the user must be there."""
-    table = KeyTable(record, list(arguments.envs), list(arguments.judges))
+    table = arguments.table(record)
     chosen = arguments.choices | {f"judges.{name}": choice for name, choice in arguments.judges.items()}
     lines = []
     for name in sorted(_missing(composed)):
@@ -172,16 +182,31 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
     """The root configuration: which files, in which order. Defaults are not in it: the record fills them in."""
     root: dict[str, Any] = {}
+    base = arguments.base
     defaults: list[Any] = ["_self_"]
-    if "envs" in record.model_fields:
+    if base.recipe is not None:
+        folder, _, name = base.recipe.rpartition("/")
+        defaults.append({f"recipes/{folder}": name})
+    elif "envs" in record.model_fields:
         root["envs"] = {}
         for name, choice in arguments.envs.items():
             if ":" in choice or choice.endswith(".py"):
                 root["envs"][name] = {"server": absolute_path(choice if ":" in choice else only_server(choice))}
             else:
                 defaults.append({f"env@envs.{name}": choice.partition("/")[0]})
-    defaults += [{f"model@judges.{name}": choice} for name, choice in arguments.judges.items()]
-    return {"defaults": [*defaults, *({group: choice} for group, choice in arguments.choices.items())], **root}
+    defaults += [
+        {f"model@judges.{name}": choice} for name, choice in arguments.judges.items() if name not in base.judges
+    ]
+    defaults += [
+        {group: choice} for group, choice in arguments.choices.items() if not (base.recipe and group == "model")
+    ]
+    # Hydra wants what replaces a choice of the recipe's own after everything else.
+    defaults += [
+        {f"override model@judges.{name}": arguments.judges[name]} for name in arguments.judges if name in base.judges
+    ]
+    if base.recipe and "model" in arguments.choices:
+        defaults.append({"override model": arguments.choices["model"]})
+    return {"defaults": defaults, **root}
 
 
 def _hydra_problem(error: Exception, arguments: Arguments) -> str:
@@ -196,7 +221,7 @@ def _hydra_problem(error: Exception, arguments: Arguments) -> str:
 
 
 def _explain(error: ValidationError, record: type[Settings], arguments: Arguments) -> list[str]:
-    table = KeyTable(record, list(arguments.envs), list(arguments.judges))
+    table = arguments.table(record)
     lines = []
     for problem, line in zip(error.errors(), explain(error), strict=True):
         if problem["type"] != "extra_forbidden":

@@ -68,6 +68,8 @@ class KeyTable:
     def __init__(self, record: type[Settings], envs: list[str], judges: Sequence[str] = ()) -> None:
         self._keys = {key.name: key for key in keys_of(record)}
         self._names = {"envs": envs, "judges": judges}
+        # Mappings whose names anybody may choose (`cluster.pools.*`).
+        self._free = {key.partition(".*.")[0] for key in self._keys if ".*." in key} - set(self._names)
 
     def find(self, name: str) -> Key | None:
         """The key that ``name`` sets: itself, the open mapping it is in, or None."""
@@ -88,6 +90,8 @@ class KeyTable:
         """The known key that the wrong ``name`` was most likely meant to be."""
         names = [known for key in self._keys for known in self._spelled(key)]
         same_leaf = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
+        if "." not in name:  # then the run's own setting is meant rather than one environment's
+            same_leaf = [known for known in same_leaf if not known.startswith(("env", "judge"))] or same_leaf
         near = difflib.get_close_matches(name, same_leaf or names, 1, 0.0 if same_leaf else CLOSE)
         if near:
             return near[0]
@@ -99,6 +103,10 @@ class KeyTable:
     def _generic(self, name: str) -> str:
         parts = name.split(".")
         group = parts[0]
+        for mapping in self._free:
+            if name.startswith(f"{mapping}."):
+                rest = name.removeprefix(f"{mapping}.").partition(".")[2]
+                return f"{mapping}.*.{rest}" if rest else f"{mapping}.*"
         return ".".join([group, "*", *parts[2:]]) if parts[1:] and parts[1] in self._names.get(group, ()) else name
 
     def _spelled(self, key: str) -> list[str]:

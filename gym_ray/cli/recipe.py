@@ -1,0 +1,99 @@
+"""Recipes by name, and from a name and further words to the settings of a run.
+
+A recipe is a file of ``recipes/FAMILY/``, chosen as ``FAMILY/NAME``. It is composed like any run: words change its
+settings, ``model=CHOICE`` its model, ``judges.NAME=CHOICE`` a judge, and ``env=NAME,NAME`` keeps only those of its
+environments.
+
+``model=tiny`` (or a recipe that says so itself) makes a rehearsal: the whole shape on one machine. The policy then
+judges as well, and what is sized for a cluster is sized for a laptop. What the words say goes before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from gym_ray.cli.arguments import Base
+from gym_ray.cli.compose import compose_settings, recipes_dir
+from gym_ray.plan.recipe import RecipeConfig
+from gym_ray.resources.judge import POLICY
+from gym_ray.types.errors import UserError
+
+MARK = "# @package _global_"
+"""How a recipe's file begins. Other files of a family (``_base.yaml``) are parts of recipes."""
+EMBEDDED = "gym_ray.models.tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A composed recipe. ``rehearsal``: the embedded model plays all parts."""
+
+    name: str
+    config: RecipeConfig
+    rehearsal: bool
+
+
+def recipe_names() -> list[str]:
+    """All recipes, sorted."""
+    files = sorted(recipes_dir().glob("*/*.yaml"))
+    return [f"{file.parent.name}/{file.stem}" for file in files if _is_recipe(file)]
+
+
+def _is_recipe(file: Path) -> bool:
+    return not file.name.startswith("_") and file.read_text().startswith(MARK) and "\nrecipe:" in file.read_text()
+
+
+def find_recipe(words: Sequence[str], verb: str) -> tuple[Recipe, list[str]]:
+    """The recipe that the one word without ``=`` names, changed by the others; and those others.
+
+    Raises:
+        UserError: no such recipe, or the words do not fit it.
+    """
+    names = [word for word in words if "=" not in word and not word.startswith(("-", "~"))]
+    if len(names) != 1:
+        raise UserError(f"{verb} takes one recipe (there are: {', '.join(recipe_names())})")
+    rest = [word for word in words if word != names[0]]
+    return compose_recipe(names[0], rest), rest
+
+
+def compose_recipe(name: str, words: Sequence[str] = ()) -> Recipe:
+    """The recipe ``name`` (``nemotron3_nano/rlvr``) with ``words`` applied.
+
+    Raises:
+        UserError: as :func:`find_recipe`.
+    """
+    known = recipe_names()
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        raise UserError(f"no recipe `{name}`; {f'nearest: {near[0]}' if near else 'there are: ' + ', '.join(known)}")
+    directory = next((word for word in words if word.startswith("run_dir=")), f"run_dir=runs/{name.replace('/', '-')}")
+    words = [word for word in words if not word.startswith("run_dir=")]
+    plain, _ = compose_settings([directory], RecipeConfig, Base(name))
+    kept, words = _kept(words, plain)
+    base = Base(name, tuple(plain.envs), tuple(plain.judges))
+    chosen = next((word for word in reversed(words) if word.startswith("model=")), None)
+    rehearsal = chosen == "model=tiny" if chosen else EMBEDDED in (plain.model.serve.path or "")
+    smaller = _rehearsal(plain, words) if rehearsal else []
+    config, _ = compose_settings([directory, *smaller, *words], RecipeConfig, base)
+    envs = {env: config.envs[env] for env in config.envs if not kept or env in kept}
+    return Recipe(name, config.model_copy(update={"envs": envs}), rehearsal)
+
+
+def _kept(words: Sequence[str], plain: RecipeConfig) -> tuple[list[str], list[str]]:
+    """The environments that ``env=`` keeps, and the other words."""
+    kept = [env for word in words if word.startswith("env=") for env in word[4:].strip("[]").split(",")]
+    if unknown := [env for env in kept if env not in plain.envs]:
+        raise UserError(f"env={unknown[0]}: the recipe has no such environment (it has: {', '.join(plain.envs)})")
+    return kept, [word for word in words if not word.startswith("env=")]
+
+
+def _rehearsal(plain: RecipeConfig, words: Sequence[str]) -> list[str]:
+    """The words that make one machine enough."""
+    judged = any(word.startswith(("judge=", "judges.")) for word in words)
+    smaller = ["collect.num_agents=1", "collect.in_flight=64", "agent.rollout_timeout_s=300"]
+    for env in plain.envs:
+        smaller += [f"envs.{env}.num_actors=1", f"envs.{env}.verify_workers=1"]
+        smaller += [] if judged else [f"envs.{env}.judge={POLICY}"]
+    return smaller
