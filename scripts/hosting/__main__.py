@@ -7,7 +7,8 @@ import asyncio
 import json
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -51,12 +52,14 @@ class Server:
         return self.counts[Verdict.REPRODUCED] > 0 and set(self.counts) <= {Verdict.REPRODUCED, Verdict.STALE}
 
 
-def examine(tree: Tree, name: str) -> Server:
-    """Host one server in an actor and replay its recordings."""
+def examine(tree: Tree, name: str, known: Mapping[str, Server]) -> Server:
+    """Host one server in an actor and replay its recordings, unless that was done."""
+    if name in known:
+        return known[name]
     found, began = Server(name), time.monotonic()
     pool = None
     try:
-        pool = start_pool(name, config_of(tree, name), START_S)
+        pool = start_pool(name, config_of(tree, name), timeout_s=START_S)
         found.results = asyncio.run(_replayed(pool, tree.folder(name)))
     except UserError as error:
         found.problem = str(error).splitlines()[0]
@@ -143,9 +146,9 @@ def main() -> None:
     )
     servers, names = [], arguments.servers or tree.names()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = threads.map(lambda name: known.get(name) or examine(tree, name), names)
-        for server in track(found, "replaying", total=len(names), console=console, transient=True):
-            servers.append(server)
+        found = [threads.submit(examine, tree, name, known) for name in names]
+        for one in track(as_completed(found), "replaying", total=len(names), console=console, transient=True):
+            servers.append(server := one.result())
             show(console, server)
             if arguments.json and server.name not in known:
                 with arguments.json.open("a", encoding="utf-8") as file:
