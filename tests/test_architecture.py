@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gym_ray.cli.compose import compose_settings, conf_dir, group_choices
+from gym_ray.cli.submit import SubmitRequest
 from gym_ray.collect.config import RunConfig
 from gym_ray.resources.load import load_server
 
@@ -21,6 +22,8 @@ NEEDED = {
     ("model", "nim"): ["model.name=x"],
     ("model", "vllm"): ["model.serve.path=x"],
     ("env", "nemo_gym"): ["env.options.server=x"],
+    ("cluster", "ray_up/gcp"): ["cluster.launcher.project=x"],
+    ("cluster", "ray_up/local"): ["cluster.launcher.head_ip=x", "cluster.launcher.worker_ips=[]"],
 }
 """What a choice leaves to the user."""
 MAX_LINES, MAX_FUNCTION_LINES = 400, 60
@@ -55,6 +58,9 @@ def test_modules_are_short_and_say_what_they_are(path: Path) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
 def test_every_configuration_file_composes(group: str, choice: str) -> None:
+    if group == "cluster":
+        compose_settings([f"cluster={choice}", *NEEDED.get((group, choice), [])], SubmitRequest)
+        return
     words = [f"{group}={choice}", "run_dir=unused", *NEEDED.get((group, choice), [])]
     config, _ = compose_settings(words, RunConfig)
     for environment in config.envs.values():

@@ -24,6 +24,8 @@ VERBS = {
     "env test": "check an environment: examples, golden trajectories, contract",
     "tasks validate": "check task files without rolling anything out",
     "tasks render": "make tasks with an environment's generator, or apply a prompt template",
+    "submit": "any command as a job of a Ray cluster; watch, stop and resume it",
+    "cluster render": "launch files for KubeRay, Slurm or the Ray launcher",
     "profile": "what a run's data is worth: rewards, pass@k, difficulty, suspicious successes",
     "compare": "two runs on their common tasks: paired differences, flips",
     "runs list": "runs in a directory",
