@@ -10,7 +10,7 @@ from gym_ray.types.settings import Settings
 
 
 class EnvironmentConfig(Settings):
-    """Which class serves an environment, and where it runs."""
+    """Which class serves an environment, where it runs, and its part in a blend of several."""
 
     server: str
     """The ResourcesServer class: `package.module:Class`, or `path/to/file.py:Class`."""
@@ -22,6 +22,22 @@ class EnvironmentConfig(Settings):
     """Which of the run's judges judges here, for classes that ask one: a name under `judges`, or `policy`."""
     aliases: list[str] = Field(default_factory=list)
     """Other names under which rows may ask for it (`agent_ref.name`, `task_source`)."""
+    agent: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the agent loop that differ here, by their names under `agent` (`{max_turns: 6}`)."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """Create parameters for this environment's rows, below what a row says itself, above `model.sampling`
+    (`{chat_template_kwargs: {enable_thinking: false}}`)."""
+    rollouts_per_task: int | None = Field(default=None, ge=1)
+    """Rollouts of each task of this environment. None: `collect.rollouts_per_task`."""
+    limit: int | None = Field(default=None, ge=0)
+    """First N rows of this environment only. None: `tasks.limit`."""
+    weight: float = Field(default=1.0, gt=0)
+    """Its share of the tasks at any point of the run, beside the others' (with `tasks.order=weighted`)."""
+    in_flight: int | None = Field(default=None, ge=1)
+    """Rollouts of this environment in flight in one agent worker. None: as many as `collect.in_flight` leaves."""
+    max_failed_fraction: float | None = Field(default=None, ge=0, le=1)
+    """Share of failed rollouts of this environment above which the command ends with exit code 3. None: only the
+    share over all environments counts."""
     placement: Literal["auto", "inline", "actor", "process"] = "auto"
     """inline: in the agent's process. actor: a pool of Ray actors. process: a pool of Ray actors, each with a child
     process that has a Python of its own. auto: process where `requirements` or `python` are given, inline for `pure`
