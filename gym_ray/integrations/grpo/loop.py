@@ -1,6 +1,6 @@
 """The closed loop: roll out, learn, give the model its new weights, again.
 
-    train(RlConfig(...), print)
+    train(RlConfig(...))
 
 One deployment of the model and one fleet of agent workers serve all seeds, which train one after another. Rollouts go
 through the same agents, environments and journal as those of ``gym-ray collect``.
@@ -21,6 +21,7 @@ from typing import Any
 
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.hosts import APP
+from gym_ray.collect.quiet import quiet
 from gym_ray.collect.rundir import RunDir
 from gym_ray.integrations.grpo.batch import samples_of
 from gym_ray.integrations.grpo.curve import plot
@@ -38,18 +39,23 @@ from gym_ray.types.rollout import Rollout
 Say = Callable[[str], None]
 
 
-def train(config: RlConfig, say: Say) -> None:
-    """Train every seed to its last step, or go on where an earlier call stopped. ``say``: told how it goes.
+def train(config: RlConfig) -> None:
+    """Train every seed to its last step, or go on where an earlier call stopped. Progress goes to standard error.
 
     Raises:
         UserError: configuration, tasks or the run directory do not allow it; or no rollout of a step was scored.
     """
-    curriculum = read_curriculum(config.run, config.rl.held_out)
-    if curriculum.left_out:
-        say(f"{curriculum.left_out:,} training tasks ask what a held-out one asks, and are left out")
+    config.check()
     _weights(config)
+    curriculum = read_curriculum(config.run, config.rl.held_out)
     run = RunDir.create(config.run_dir)
-    with ray_session():
+    with quiet(run) as terminal, ray_session():
+
+        def say(text: str) -> None:
+            print(text, file=terminal)
+
+        if curriculum.left_out:
+            say(f"{curriculum.left_out:,} training tasks ask what a held-out one asks, and are left out")
         asyncio.run(_train(config, run, curriculum, say))
 
 

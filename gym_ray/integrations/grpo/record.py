@@ -41,6 +41,7 @@ def check_settings(run: RunDir, settings: RlSettings) -> None:
         UserError: one that decides what is learnt has changed.
     """
     wanted = settings.model_dump(mode="json")
+    run.filesystem.create_dir(run.path("training"), recursive=True)
     if run.exists(CONFIG):
         before = yaml.safe_load(run.read(CONFIG))
         changed = [name for name, old, new in _differences(before, wanted) if old != new]

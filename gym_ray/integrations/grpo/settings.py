@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from gym_ray.collect.config import RunConfig, TasksConfig
+from gym_ray.types.errors import UserError
 from gym_ray.types.settings import Settings
 
 
@@ -69,17 +70,16 @@ class RlConfig(RunConfig):
         value = (self.model.sampling | self.model.sampling_overrides).get("temperature", 1.0)
         return float(value)
 
-    @model_validator(mode="after")
-    def _check_sampling(self) -> RlConfig:
+    def check(self) -> None:
+        """Raises UserError for a model that cannot be learnt with."""
+        if self.model.kind != "vllm" or self.temperature <= 0:
+            raise UserError("rl trains a model that it deploys (model.kind=vllm), sampled at a temperature above 0")
         sampling = self.model.sampling | self.model.sampling_overrides
         for name, off in CUTS.items():
             if sampling.get(name, off) not in (off, None):
-                raise ValueError(
+                raise UserError(
                     f"model.sampling.{name}={sampling[name]}: the learner cannot tell what it cut off; give {off}"
                 )
-        if self.model.kind != "vllm" or self.temperature <= 0:
-            raise ValueError("rl trains a model that it deploys (model.kind=vllm), sampled at a temperature above 0")
-        return self
 
 
 CUTS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}

@@ -37,7 +37,7 @@ class Curriculum:
         self.held_out = held_out
         self.left_out = len(train) - len(self.train)
         if not held_out:
-            raise UserError("rl.held_out.path=FILE is missing: tasks to measure on")
+            raise UserError("rl.held_out: no task to measure on")
         if not self.train:
             raise UserError("tasks: all of the training tasks are held out: give others")
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -62,11 +62,12 @@ def read_curriculum(config: RunConfig, held_out: TasksConfig) -> Curriculum:
     Raises:
         UserError: unreadable files, bad rows, nothing to train or to measure on.
     """
-    measured = list(_read(config, held_out)) if held_out.path else []
-    return Curriculum(list(_read(config, config.tasks)), measured)
+    measured = list(read_tasks(config, held_out)) if held_out.path else []
+    return Curriculum(list(read_tasks(config, config.tasks)), measured)
 
 
-def _read(config: RunConfig, tasks: TasksConfig) -> Iterator[Task]:
+def read_tasks(config: RunConfig, tasks: TasksConfig) -> Iterator[Task]:
+    """The tasks that ``tasks`` names, each once. Raises UserError."""
     servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
     own = {} if tasks is config.tasks else {"tasks": None}
     envs = {name: environment.model_copy(update=own) for name, environment in config.envs.items()}
