@@ -21,8 +21,12 @@ FREE: dict[str, str] = {
     "run_dir": "the directory may have been moved",
     "tasks.*": "the plan compares the tasks themselves",
     "envs.*.tasks": "the plan compares the tasks themselves",
+    "envs.*.limit": "the plan compares the tasks themselves",
+    "envs.*.in_flight": "how many at once",
+    "envs.*.max_failed_fraction": "a judgement about the end",
+    "envs.*.agent.rollout_timeout_s": "patience",
     "collect.num_agents": "how many hands",
-    "collect.agent_cpus": "how many hands",
+    "collect.agent_*": "how many hands, and where",
     "collect.in_flight": "how many at once",
     "collect.block_rollouts": "how work is cut",
     "collect.max_attempts": "patience",
@@ -42,6 +46,11 @@ FREE: dict[str, str] = {
     "model.connect_timeout_s": "patience",
     "model.retry.*": "patience",
     "model.serve.num_*": "size of the deployment",
+    "model.serve.max_replicas": "size of the deployment",
+    "model.serve.calls_per_replica": "size of the deployment",
+    "model.serve.shrink_after_s": "size of the deployment",
+    "model.serve.resources.*": "where it runs",
+    "model.serve.labels.*": "where it runs",
     "model.serve.env.*": "the hosts it runs on",
     "model.serve.startup_timeout_s": "patience",
     "agent.rollout_timeout_s": "patience",
@@ -58,13 +67,13 @@ FREE: dict[str, str] = {
 """Settings that may change between attempts (shell patterns over dotted names), each with the reason."""
 FREE |= {f"judges.*.{key.removeprefix('model.')}": why for key, why in FREE.items() if key.startswith("model.")}
 
-MAY_GROW = "collect.rollouts_per_task"
+MAY_GROW = ("collect.rollouts_per_task", "envs.*.rollouts_per_task")
 _FREE_FORM = frozenset({"headers", "env", "extra_body", "options", "engine_args"})
 _SECRET = re.compile(
     r"(authorization|api[-_]?key|access[-_]?key|token|secret|password|passwd|cookie|credentials?)$", re.I
 )
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_REDACTED = "<redacted>"
+REDACTED = "<redacted>"
 
 
 def write_config(run: RunDir, config: dict[str, Any]) -> None:
@@ -104,13 +113,13 @@ def redact(config: Any, *, free_form: bool = False) -> Any:
     """A copy without secrets: values of secret-looking keys in free-form parts, user names in addresses."""
     if isinstance(config, dict):
         return {
-            key: _REDACTED if free_form and value and _SECRET.search(str(key)) else _redact_item(key, value, free_form)
+            key: REDACTED if free_form and value and _SECRET.search(str(key)) else _redact_item(key, value, free_form)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
         return [redact(value, free_form=free_form) for value in config]
     if isinstance(config, str):
-        return _USERINFO.sub(_REDACTED, str(config))
+        return _USERINFO.sub(REDACTED, str(config))
     return config
 
 
@@ -136,6 +145,6 @@ def _is_new(key: str, old: dict[str, Any]) -> bool:
 
 
 def _may_differ(key: str, before: Any, after: Any) -> bool:
-    if key == MAY_GROW:
+    if any(fnmatchcase(key, pattern) for pattern in MAY_GROW):
         return isinstance(before, int) and isinstance(after, int) and after >= before
     return any(fnmatchcase(key, pattern) for pattern in FREE)
