@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 VERBS = {
     "collect": "roll out tasks, keep the scored trajectories in a run directory",
+    "rl": "a model learns from its own rollouts: collect, GRPO step, new weights, again",
     "serve": "serve a model at an OpenAI-compatible address until Ctrl-C",
     "env list": "environments by name",
     "env show": "one environment: its task fields, tools, options and reward",
