@@ -24,6 +24,7 @@ from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.hosts import hosts_up, needs_policy
 from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.judges import asked_judges
+from gym_ray.collect.meters import Meters
 from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
@@ -85,7 +86,8 @@ def _run(
             run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), rest.dead_segments
         )
         flow = _Flow(plan, run, setup, rest)
-        flow.watch(setup.board, progress, interrupts, Watchdog(config.collect.watchdog_s))
+        meters = Meters(run.root.rstrip("/").rpartition("/")[2], plan.rollouts)
+        flow.watch(setup.board, progress, meters, interrupts, Watchdog(config.collect.watchdog_s))
 
 
 class _Flow:
@@ -103,7 +105,7 @@ class _Flow:
         except BaseException as error:
             self._error = error
 
-    def watch(self, board: Any, progress: Progress, interrupts: Interrupts, watchdog: Watchdog) -> None:
+    def watch(self, board: Any, progress: Progress, meters: Meters, interrupts: Interrupts, watchdog: Watchdog) -> None:
         """Show progress until the last block is in; pass on interrupts."""
         self._thread.start()
         stopping = False
@@ -120,6 +122,7 @@ class _Flow:
             tally = _read(board)
             if tally is not None:
                 progress.show(tally)
+                meters.update(tally)
                 report = watchdog.look(time.monotonic(), tally)
                 if report:
                     progress.say(report)
@@ -128,6 +131,7 @@ class _Flow:
         tally = _read(board)
         if tally is not None:
             progress.show(tally, last=True)
+            meters.update(tally, last=True)
 
 
 def _read(board: Any) -> Tally | None:

@@ -110,6 +110,7 @@ def run_blocks(
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=config.agent_cpus,
+        **_place(config),
         **_pool(config.num_agents, concurrent_blocks(config, per_block)),
     )
     for bundle in dataset.iter_internal_ref_bundles():
@@ -128,6 +129,12 @@ def drop_done(tasks: pa.Table, done: Any) -> pa.Table:
     rollouts = tasks["rollouts"].to_numpy()
     there = np.searchsorted(keys, first + rollouts.astype(np.uint64)) - np.searchsorted(keys, first)
     return tasks.filter(pa.array(there < rollouts))
+
+
+def _place(config: CollectConfig) -> dict[str, Any]:
+    """Where agent workers go. Ray Data spreads them over the nodes that will do."""
+    resources = {"resources": config.agent_resources} if config.agent_resources else {}
+    return {**resources, **({"label_selector": config.agent_labels} if config.agent_labels else {})}
 
 
 def _pool(size: int, calls: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gym_ray.collect.attempt import Flight
@@ -26,8 +26,9 @@ SHOWN = 10
 class Reporter:
     """Counts for one worker. ``stopping`` turns true when the driver asks to start nothing new."""
 
-    def __init__(self, board: Any, worker: str, incarnation: str) -> None:
+    def __init__(self, board: Any, worker: str, incarnation: str, journal_lag_s: Callable[[], float]) -> None:
         self._board, self._worker, self._incarnation = board, worker, incarnation
+        self._journal_lag_s = journal_lag_s
         self.tally = Tally()
         self.stopping = False
         self._flights: dict[int, Flight] = {}
@@ -42,6 +43,11 @@ class Reporter:
         """Report once more and end."""
         if self._task is not None:
             self._task.cancel()
+            await self._report()
+
+    async def settle(self) -> None:
+        """Report now if nothing is left to do: this worker may be ended at any moment."""
+        if not self._flights and not self._waiting:
             await self._report()
 
     @contextlib.contextmanager
@@ -78,6 +84,7 @@ class Reporter:
             return
         tally = self.tally
         tally.in_flight, tally.waiting, tally.oldest = len(self._flights), self._waiting, self._oldest()
+        tally.journal_lag_s = self._journal_lag_s()
         # A board that died or is slow must never cost a rollout.
         with contextlib.suppress(Exception):
             report = self._board.report.remote(self._worker, self._incarnation, tally)

@@ -6,20 +6,47 @@ are for people to look at while a run goes on. The truth about a run is its jour
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.rollout import Rollout
 
+BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""Upper bounds of the classes into which durations fall, in seconds; one more class is above them."""
+
+
+@dataclass(slots=True)
+class Times:
+    """Durations of one phase. ``counts``: of each class; ``seconds``: their sum."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def count(self, seconds: float) -> None:
+        """Add one."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+    def add(self, other: Times) -> None:
+        """Accumulate in place."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.seconds += other.seconds
+
 
 @dataclass(slots=True)
 class EnvironmentTally:
-    """Counts of one environment. ``reward``: sum over scored rollouts."""
+    """Counts of one environment. ``reward``: sum over scored rollouts.
+
+    ``kinds``: failed and masked rollouts by failure kind; ``phases``: durations by phase (``Rollout.timings``).
+    """
 
     scored: int = 0
     masked: int = 0
     failed: int = 0
     reward: float = 0.0
+    kinds: dict[str, int] = field(default_factory=dict)
+    phases: dict[str, Times] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
@@ -46,6 +73,7 @@ class Oldest:
 class Tally:
     """Totals of one worker, or of all. ``lag_ms``: worst event-loop stall since the last report, in ms.
 
+    ``journal_lag_s``: age of the oldest finished rollout that its journal has not written yet, in s.
     ``limit``: model calls allowed at once; ``oldest``: the rollouts longest in their stage.
     """
 
@@ -57,6 +85,7 @@ class Tally:
     waiting: int = 0
     limit: int = 0
     lag_ms: float = 0.0
+    journal_lag_s: float = 0.0
     oldest: list[Oldest] = field(default_factory=list)
 
     def count(self, rollout: Rollout) -> None:
@@ -69,6 +98,14 @@ class Tally:
             counts.masked += 1
         else:
             counts.failed += 1
+        if rollout.failure is not None:
+            kind = str(rollout.failure.kind)
+            counts.kinds[kind] = counts.kinds.get(kind, 0) + 1
+        for phase, seconds in rollout.timings.items():
+            times = counts.phases.get(phase)
+            if times is None:
+                times = counts.phases[phase] = Times()
+            times.count(seconds)
         if rollout.trajectory is not None:
             usage = rollout.trajectory.usage
             self.prompt_tokens += usage.prompt_tokens
@@ -88,6 +125,10 @@ class Tally:
             mine.masked += counts.masked
             mine.failed += counts.failed
             mine.reward += counts.reward
+            for kind, many in counts.kinds.items():
+                mine.kinds[kind] = mine.kinds.get(kind, 0) + many
+            for phase, times in counts.phases.items():
+                mine.phases.setdefault(phase, Times()).add(times)
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
         self.turns += other.turns
@@ -95,4 +136,5 @@ class Tally:
         self.waiting += other.waiting
         self.limit += other.limit
         self.lag_ms = max(self.lag_ms, other.lag_ms)
+        self.journal_lag_s = max(self.journal_lag_s, other.journal_lag_s)
         self.oldest += other.oldest

@@ -31,8 +31,18 @@ class ServeConfig(Settings):
     """Arguments of vLLM's AsyncEngineArgs, by name (`tensor_parallel_size`, `max_model_len`, ...)."""
     num_replicas: int = 1
     """Replicas, each with its own engine."""
+    max_replicas: int | None = None
+    """More replicas come while there are more than `calls_per_replica` calls each, up to so many. None: never."""
+    calls_per_replica: float = 64.0
+    """Calls in flight per replica that scaling aims at."""
+    shrink_after_s: float = 600.0
+    """A replica beyond `num_replicas` goes after so many seconds without need."""
     num_cpus: float = 1.0
     """Ray CPUs per replica."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom Ray resources per replica."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Ray node labels that replicas need (`{pool: policy}`)."""
     num_gpus: float = 0.0
     """GPUs per worker of the engine; 0: the CPU engine. Tensor and pipeline parallel sizes multiply it."""
     tool_parser: str | None = None

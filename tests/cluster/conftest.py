@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gym_ray.collect.journal.index import scan
+from gym_ray.collect.rundir import RunDir
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "open-sesame-471"
 ENVIRONMENT = '''
@@ -28,9 +31,9 @@ class Luggage(ResourcesServer):
         pass
 
     async def verify(self, task, trajectory, session):
-        there = Path("notes/here.txt").is_file() and os.environ.get("LUGGAGE_KEY") == "KEY"
+        there = Path("notes/here.txt").is_file() and os.environ.get("LUGGAGE_KEY") == "VALUE"
         return float(there and not Path("private/diary.txt").exists())
-'''.replace('KEY"', f'{SECRET}"')
+'''.replace("VALUE", SECRET)
 
 
 @pytest.fixture
@@ -63,3 +66,11 @@ def user_environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **more}
+
+
+def finished(run: Path) -> dict[int, bytes]:
+    """Key -> record of every rollout in the journal."""
+    if not (run / "journal").is_dir():
+        return {}
+    index = scan(RunDir(str(run)))
+    return {int(key): index.payload(int(key) >> 24, int(key) & (1 << 24) - 1) or b"" for key in index.done.keys}

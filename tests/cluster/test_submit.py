@@ -13,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gym_ray.collect.journal.index import scan
-from gym_ray.collect.rundir import RunDir
-from tests.cluster.conftest import SECRET, gym_ray, user_environment
+from tests.cluster.conftest import SECRET, finished, gym_ray, user_environment
 from tests.support.endpoint import EndpointProcess
-from tests.support.processes import wait_for
+from tests.support.processes import kill_tree, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 ADDRESS = "http://127.0.0.1:8265"
@@ -47,8 +45,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         wait_for(lambda: _answers(token.read_text()), 90, "a dashboard")
         yield Head(env, token.read_text(), secrets)
     finally:
-        process.terminate()
-        process.wait(30)
+        kill_tree(process.pid)
+        process.wait()
 
 
 def _answers(token: str, path: str = "/api/jobs/") -> bool:
@@ -83,7 +81,7 @@ def test_attached_to_its_end(head: Head, project: Callable[[int], Path], tmp_pat
     with EndpointProcess() as base_url:
         done = gym_ray(*own, *_collect(base_url, run), cwd=folder, env=head.env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12/12 rollouts" in done.stdout
+    assert "12/12 rollouts" in done.stdout, done.stdout
     environment = json.loads((run / "metrics.json").read_text())["environments"]["luggage"]
     # The environment's code, its files and the secret were there, in the driver and in the workers.
     assert (environment["scored"], environment["reward"]["mean"]) == (12, 1.0)
@@ -99,14 +97,14 @@ def test_detached_stopped_and_resumed(head: Head, project: Callable[[int], Path]
         begun = gym_ray("submit", "--detach", *words, cwd=folder, env=head.env)
         assert begun.returncode == 0, begun.stdout + begun.stderr
         job = begun.stdout.split()[1]
-        wait_for(lambda: len(_finished(run)) >= 4, 90, "four rollouts")
+        wait_for(lambda: len(finished(run)) >= 4, 90, "four rollouts")
 
         refused = gym_ray("submit", "resume", job, cwd=folder, env=head.env)
         assert refused.returncode == 2
         assert "stop it first" in refused.stderr
         stopped = gym_ray("submit", "stop", job, cwd=folder, env=head.env)
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-        kept = _finished(run)
+        kept = finished(run)
         assert 4 <= len(kept) < tasks
         # It ended in peace: what had landed is in shards already.
         assert json.loads((run / "manifest.json").read_text())
@@ -115,7 +113,7 @@ def test_detached_stopped_and_resumed(head: Head, project: Callable[[int], Path]
         resumed = gym_ray("submit", "resume", job, cwd=folder, env=head.env)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert f"resuming: {len(kept)} of {tasks} rollouts are there" in resumed.stdout
-    after = _finished(run)
+    after = finished(run)
     assert len(after) == tasks
     assert kept.items() <= after.items()
 
@@ -133,11 +131,3 @@ def test_an_exit_code_comes_back_and_a_stranger_is_refused(
     stranger = gym_ray("submit", "status", cwd=folder, env=env)
     assert stranger.returncode == 2
     assert "wants a token" in stranger.stderr
-
-
-def _finished(run: Path) -> dict[int, bytes]:
-    """Key -> record of every rollout in the journal."""
-    if not (run / "journal").is_dir():
-        return {}
-    index = scan(RunDir(str(run)))
-    return {int(key): index.payload(int(key) >> 24, int(key) & (1 << 24) - 1) or b"" for key in index.done.keys}

@@ -18,6 +18,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -110,6 +111,7 @@ class JournalWriter:
         self._interval = FLUSH_S if run.local and not fsync else BATCH_S
         self._queue: deque[bytes | Callable[[], object]] = deque()
         self._given = self._written = 0
+        self._since = 0.0
         self._wake, self._hurry, self._closing = threading.Event(), threading.Event(), False
         try:
             self._sink: _Sink = _LocalSink(self._place) if run.local else _ObjectSink(run, self.segment)
@@ -157,6 +159,11 @@ class JournalWriter:
                 raise self._stuck() from None
         self._check()
 
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest frame that is not written yet, in seconds; 0 when all are."""
+        return time.monotonic() - self._since if self._given > self._written else 0.0
+
     def close(self) -> None:
         """Write what is left, mark the segment as ended in peace, flush the disk. Idempotent."""
         if self._closing:
@@ -170,6 +177,8 @@ class JournalWriter:
             self._error = self._error or JournalError(f"the journal segment {self._place} is closed")
 
     def _put(self, frame: bytes) -> None:
+        if self._given == self._written:
+            self._since = time.monotonic()
         self._queue.append(frame)
         self._given += len(frame)
         if not self._wake.is_set():
@@ -210,6 +219,7 @@ class JournalWriter:
     def _write_batch(self) -> None:
         frames: list[bytes] = []
         marks: list[Callable[[], object]] = []
+        taken = time.monotonic()
         with contextlib.suppress(IndexError):
             while True:
                 given = self._queue.popleft()
@@ -220,6 +230,7 @@ class JournalWriter:
                 self._sink.write(batch)
                 if self._fsync:
                     self._sink.sync()
+        self._since = taken  # What is left was given later.
         self._written += len(batch)
         for done in marks:
             with contextlib.suppress(RuntimeError):  # Whoever waited is gone, and its loop with it.

@@ -65,6 +65,8 @@ class App:
     def __init__(self, responder: Responder, model: str, keys: Iterable[str] = ()) -> None:
         """``keys``: bearer tokens, any of which opens this door; none: it is open."""
         self._responder, self._model = responder, model
+        self.calls = 0
+        """Requests in flight."""
         self._keys = [key.encode() for key in keys]
         self._token_texts: TokenTexts = getattr(responder, "token_texts", token_ids_as_text)
         self._routes: dict[str, dict[str, Handler]] = {
@@ -126,6 +128,7 @@ class App:
         call = asyncio.current_task()
         gone = asyncio.ensure_future(receive())
         gone.add_done_callback(lambda done: None if done.cancelled() or call is None else call.cancel())
+        self.calls += 1
         try:
             status, reply = 200, await handler(body)
             if isinstance(reply, AsyncGenerator):
@@ -142,6 +145,7 @@ class App:
             failure = RolloutError(FailureKind.PROVIDER_UNAVAILABLE, Stage.MODEL, describe(error), terminal=False)
             status, reply = 503, _error(failure)
         finally:
+            self.calls -= 1
             gone.cancel()
         await _send(send, status, reply)
 

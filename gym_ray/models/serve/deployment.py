@@ -33,7 +33,9 @@ from gym_ray.models.serve.endpoints import Endpoints, own_name
 from gym_ray.models.serve.engine import Responder
 from gym_ray.models.serve.listener import Listener
 from gym_ray.models.serve.live import Followed, Follower, PauseMode
+from gym_ray.models.serve.meters import ReplicaMeters
 from gym_ray.models.serve.policy import Policy
+from gym_ray.models.serve.scaling import CALLS, replica_options
 from gym_ray.types.errors import UserError, describe
 
 PACKAGE = "package://"
@@ -62,6 +64,7 @@ class Replica:
         self._endpoints = Endpoints(app_name)
         self._responder = build_responder(config)
         await self._responder.start()
+        self._meters = ReplicaMeters(app_name)
         self._weights = _with_local_path(config.serve).path
         live = getattr(self._responder, "live", None)
         self._follower = Follower(live, DesiredState(app_name), own_name()) if live is not None else None
@@ -72,7 +75,9 @@ class Replica:
         keys = [user_key] if user_key else []
         Replica.serving = App(self._responder, config.name, keys)
         # The public door may be an open one. This one listens where strangers may be: it never is.
-        self._listener = Listener(App(self._responder, config.name, [self._endpoints.token(), *keys]))
+        inner = App(self._responder, config.name, [self._endpoints.token(), *keys])
+        self._doors = (Replica.serving, inner)
+        self._listener = Listener(inner)
         host = config.serve.listen_host or ray.util.get_node_ip_address()
         self._address = await self._listener.open(host)
         self._listed = False
@@ -90,9 +95,17 @@ class Replica:
         if self._follower is not None and await self._follower.behind():
             # Told while it was out of reach. Loading may take longer than a health check.
             self._catching_up = asyncio.create_task(self.follow("keep"))
+        self._meters.tell(self._calls(), getattr(self._responder, "kv_used", None))
         if not self._listed:
             self._endpoints.announce(self._address)
             self._listed = True
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Asked by Serve, every few seconds, where the number of replicas is not fixed."""
+        return {CALLS: float(self._calls())}
+
+    def _calls(self) -> int:
+        return sum(door.calls for door in self._doors)
 
     def _withdraw(self) -> None:
         self._listed = False
@@ -191,23 +204,30 @@ def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     """
     settings = config.serve
     build_responder(config)
-    key = secret_of("model.serve.api_key_env", settings.api_key_env)
+    secret_of("model.serve.api_key_env", settings.api_key_env)
     _check_gpus(settings)
     _start_serve(settings)
-    Endpoints(app_name).set_user_key(key)
-    DesiredState(app_name).begin(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
-    replica = serve.deployment(serve.ingress(_serve_door)(Replica))
-    application = replica.options(**DEPLOYMENT_OPTIONS, num_replicas=settings.num_replicas, **placement(settings)).bind(
-        config, app_name
-    )
     route = "/" if settings.http_port else None
-    target = serve.RunTarget(application, name=app_name, route_prefix=route)
+    target = serve.RunTarget(application(config, app_name), name=app_name, route_prefix=route)
     serve.run_many([target], wait_for_applications_running=False)
     _wait_until_running(app_name, settings.startup_timeout_s)
     if settings.http_port and not serve.status().proxies:
         undeploy(app_name)
         raise UserError(f"model.serve.http_port={settings.http_port}: Ray Serve already runs here without a proxy")
     return Endpoints(app_name)
+
+
+def application(config: ModelConfig, app_name: str) -> serve.Application:
+    """The model, ready to be run by Serve under ``app_name``; its replicas' keys and state are set.
+
+    Raises:
+        UserError: the variable that holds the public key is not set.
+    """
+    Endpoints(app_name).set_user_key(secret_of("model.serve.api_key_env", config.serve.api_key_env))
+    DesiredState(app_name).begin(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
+    replica = serve.deployment(serve.ingress(_serve_door)(Replica))
+    options = {**DEPLOYMENT_OPTIONS, **replica_options(config.serve), **placement(config.serve)}
+    return replica.options(**options).bind(config, app_name)
 
 
 def undeploy(app_name: str = "model") -> None:
@@ -225,17 +245,23 @@ def placement(settings: ServeConfig) -> dict[str, Any]:
     """
     arguments = settings.engine_args
     tensor, pipeline = arguments.get("tensor_parallel_size", 1), arguments.get("pipeline_parallel_size", 1)
-    environment = {"runtime_env": {"env_vars": _environment(settings)}}
+    options: dict[str, Any] = {"num_cpus": settings.num_cpus, "runtime_env": {"env_vars": _environment(settings)}}
+    if settings.resources:
+        options["resources"] = settings.resources
     spans = settings.num_gpus > 0 and (pipeline > 1 or arguments.get("distributed_executor_backend") == "ray")
     if not spans:
-        gpus = settings.num_gpus * tensor
-        return {"ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": gpus, **environment}}
+        where = {"label_selector": settings.labels} if settings.labels else {}
+        return {"ray_actor_options": {**options, "num_gpus": settings.num_gpus * tensor, **where}}
     worker = {"CPU": 1.0, "GPU": settings.num_gpus}
-    return {
-        "ray_actor_options": {"num_cpus": settings.num_cpus, **environment},
-        "placement_group_bundles": [{**worker, "CPU": 1.0 + settings.num_cpus}] + [worker] * (tensor * pipeline - 1),
+    first = {**worker, "CPU": 1.0 + settings.num_cpus, **settings.resources}
+    group: dict[str, Any] = {
+        "ray_actor_options": options,
+        "placement_group_bundles": [first] + [worker] * (tensor * pipeline - 1),
         "placement_group_strategy": "PACK",
     }
+    if settings.labels:
+        group["placement_group_bundle_label_selector"] = [settings.labels] * (tensor * pipeline)
+    return group
 
 
 def _check_gpus(settings: ServeConfig) -> None:

@@ -61,6 +61,11 @@ class Policy:
         )
         self._parser = OutputParser(tokenizer, stop_ids, serve)
 
+    @property
+    def kv_used(self) -> float | None:
+        """Used part of the engine's key-value cache, 0 to 1; None where the engine does not say."""
+        return getattr(self._engine, "kv_used", None)
+
     async def health(self) -> None:
         """Raise once the engine is dead."""
         await self._engine.health()

@@ -47,6 +47,7 @@ class VllmEngine:
             raise UserError("model.serve.path: name the weights to serve")
         self._config = config
         self.version, self._valve = 0, Valve()
+        self.kv_used: float | None = None
 
     async def start(self) -> None:
         """Load weights and sample a few tokens, so that no rollout pays for lazy initialization."""
@@ -65,7 +66,9 @@ class VllmEngine:
         arguments = defaults | serve.engine_args | {"model": serve.path}
         if serve.reasoning_parser:
             arguments["reasoning_parser"] = serve.reasoning_parser
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # With a listener vLLM keeps statistics, whatever else it is told.
+        listeners = None if arguments["disable_log_stats"] else [lambda config, index=0: _KvUse(self)]
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=listeners)
         self.tokenizer = self._llm.get_tokenizer()
         self.max_len = self._llm.model_config.max_model_len
         self.stop_ids = _stop_ids(self.tokenizer, self._llm.model_config)
@@ -178,6 +181,26 @@ class VllmEngine:
             fields["structured_outputs"] = self._structured_outputs(**constraint)
         # Stop strings are found in the engine's own text; without them no text is needed there.
         return self._sampling_params(**fields, detokenize=bool(fields.get("stop")), output_kind=output_kind)
+
+
+class _KvUse:
+    """One of vLLM's stat loggers (``StatLoggerBase``): keeps the engine's ``kv_used`` up to date."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self._engine = engine
+
+    def record(self, scheduler_stats: Any, *others: Any, **more: Any) -> None:
+        if scheduler_stats is not None:
+            self._engine.kv_used = scheduler_stats.kv_cache_usage
+
+    def log_engine_initialized(self) -> None:
+        pass
+
+    def log(self) -> None:
+        pass
+
+    def record_sleep_state(self, is_awake: int, level: int) -> None:
+        pass
 
 
 def _most_likely(at: dict[int, Any], many: int) -> dict[int, float]:
