@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gym_ray.cli.arguments import Arguments, parse_arguments
 from gym_ray.cli.compose import compose_settings, conf_dir, group_choices, split_options
@@ -15,6 +16,9 @@ from gym_ray.cli.main import DONE, INTERRUPTED, TOO_MANY_FAILED
 from gym_ray.cli.reference import reference
 from gym_ray.collect.config import RunConfig
 from gym_ray.types.errors import UserError
+
+if TYPE_CHECKING:  # importing it for real would load Ray, which the command line alone does not need
+    from gym_ray.collect.output.finalize import Summary
 
 EXAMPLES = """\
 usage: gym-ray collect env=NAME[,NAME...] [model=NAME] [tasks=PATH] [key=value]...
@@ -113,12 +117,21 @@ def _collect(config: RunConfig, words: Sequence[str]) -> int:
     if summary.interrupted:
         print(resume, file=sys.stderr)
         return INTERRUPTED
-    if summary.failed_fraction > config.collect.max_failed_fraction:
-        allowed = config.collect.max_failed_fraction
-        print(
-            f"{summary.failed_fraction:.1%} of the rollouts failed, more than collect.max_failed_fraction={allowed:g}; "
-            f"why: gym-ray runs show {config.run_dir}",
-            file=sys.stderr,
-        )
-        return TOO_MANY_FAILED
-    return DONE
+    excesses = list(_excesses(config, summary))
+    for excess in excesses:
+        print(f"{excess}; why: gym-ray runs show {config.run_dir}", file=sys.stderr)
+    return TOO_MANY_FAILED if excesses else DONE
+
+
+def _excesses(config: RunConfig, summary: Summary) -> Iterator[str]:
+    """What failed more often than the run, or one of its environments, may."""
+    allowed = config.collect.max_failed_fraction
+    if summary.failed_fraction > allowed:
+        yield f"{summary.failed_fraction:.1%} of the rollouts failed, more than collect.max_failed_fraction={allowed:g}"
+    for name, environment in config.envs.items():
+        limit, found = environment.max_failed_fraction, summary.environments.get(name)
+        if limit is None or found is None:
+            continue
+        failed = found["failed"] / max(1, found["scored"] + found["masked"] + found["failed"])
+        if failed > limit:
+            yield f"{failed:.1%} of the rollouts of {name} failed, more than envs.{name}.max_failed_fraction={limit:g}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from gym_ray.agents.base import AgentConfig
 from gym_ray.models.config import ModelConfig
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.types.settings import Settings
+from gym_ray.types.validation import explain
 
 
 class TasksConfig(Settings):
@@ -20,6 +21,9 @@ class TasksConfig(Settings):
     (`environment`, `agent_ref.name`, `task_source`); with one environment chosen they need not."""
     limit: int | None = None
     """First N rows of each environment only."""
+    order: Literal["files", "weighted"] = "files"
+    """files: one file after the other, rows as they stand (a curriculum stays one). weighted: environments take turns
+    by `env.weight`, each in the order of its own files (`env.tasks`, or its examples)."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """stop: list every bad row and end. skip: record them in `failures/` and go on."""
     prompt: str | None = None
@@ -84,3 +88,26 @@ class RunConfig(Settings):
     """The agent loop's limits."""
     collect: CollectConfig = Field(default_factory=CollectConfig)
     """How rollouts are made."""
+
+    @model_validator(mode="after")
+    def _check_agents(self) -> RunConfig:
+        for name in self.envs:
+            try:
+                self.agent_of(name)
+            except ValidationError as error:
+                raise ValueError("; ".join(explain(error, f"envs.{name}.agent."))) from None
+        return self
+
+    def agent_of(self, environment: str) -> AgentConfig:
+        """The agent loop's settings for one environment."""
+        own = self.envs[environment].agent
+        return AgentConfig.model_validate({**self.agent.model_dump(), **own}) if own else self.agent
+
+    def model_of(self, environment: str) -> ModelConfig:
+        """The policy's settings for one environment."""
+        own = self.envs[environment].sampling
+        return self.model.model_copy(update={"sampling": {**self.model.sampling, **own}}) if own else self.model
+
+    def rollouts_of(self, environment: str) -> int:
+        """Rollouts of each task of one environment: its group size."""
+        return self.envs[environment].rollouts_per_task or self.collect.rollouts_per_task

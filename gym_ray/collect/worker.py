@@ -142,6 +142,8 @@ class AgentWorker:
         self._makers: dict[tuple[str, tuple[str, ...]], RolloutMaker] = {}
         self._lanes = Lanes(config.collect.in_flight)
         self._boarding, self._begun = Boarding(config.collect.in_flight), Turnstile()
+        self._policies = {name: config.model_of(name) for name in config.envs}
+        self._gates = {name: Lanes(env.in_flight).of(0) for name, env in config.envs.items() if env.in_flight}
         self._reporter = Reporter(setup.board, self._name, self._incarnation, lambda: self._journal.lag_s)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
@@ -165,12 +167,13 @@ class AgentWorker:
             if endpoints not in self._models:
                 elsewhere = config.model.model_copy(update={"kind": "openai", "base_url": list(endpoints)})
                 self._models[endpoints] = connect_model(elsewhere, None)
-            agent = make_agent(config.agent, gymnasium=resources.gymnasium)
+            settings = config.agent_of(environment)
+            agent = make_agent(settings, gymnasium=resources.gymnasium)
             kind, attempts = type(agent).__name__, config.collect.max_attempts
             if self._recording is not None:
-                maker = RecordedMaker(self._recording, agent, kind, config.agent, resources, attempts)
+                maker = RecordedMaker(self._recording, agent, kind, settings, resources, attempts)
             else:
-                maker = RolloutMaker(agent, kind, config.agent, self._models[endpoints], resources, attempts)
+                maker = RolloutMaker(agent, kind, settings, self._models[endpoints], resources, attempts)
             self._makers[environment, endpoints] = maker
         return maker
 
@@ -253,10 +256,16 @@ class AgentWorker:
             # Suspects may wait for long; nobody waits for them.
             self._boarding.leave()
             return await self._fly(maker, task, index, deaths, keep)
+        gate = self._gates.get(task.environment)
+        if gate is not None:
+            # Nor does anybody wait for those that their environment's own bound holds back.
+            self._boarding.leave()
+            with self._reporter.waiting():
+                await gate.acquire()
         try:
             return await self._fly(maker, task, index, deaths, keep)
         finally:
-            self._boarding.leave()
+            (self._boarding.leave if gate is None else gate.release)()
 
     async def _fly(
         self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: Deaths, keep: Callable[[Rollout], None]
@@ -333,7 +342,8 @@ class AgentWorker:
 
     def _spec(self, planned: PlannedTask, maker: RolloutMaker) -> TaskSpec:
         row = orjson.loads(planned.row)
-        params = effective_params(row["responses_create_params"], self._setup.config.model, maker.resources.tools)
+        policy = self._policies[planned.environment]
+        params = effective_params(row["responses_create_params"], policy, maker.resources.tools)
         return TaskSpec(planned.number, planned.task_id, planned.environment, planned.row, row, params)
 
     async def _close(self) -> None:

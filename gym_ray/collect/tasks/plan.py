@@ -8,7 +8,7 @@ does not count do not exist.
 
 Invariants: a planned (task, rollout index) never changes and never goes away. A plan grows at its end only:
 by lines appended to an environment's tasks, by new environments, by a larger ``rollouts_per_task``. Each
-source line has ``rollouts_per_task`` rollouts. Memory holds one part and some 80 bytes per task.
+source line has its environment's ``rollouts_per_task`` rollouts. Memory holds one part and some 80 bytes per task.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ PART_BYTES = 64_000_000
 
 @dataclass(slots=True)
 class EnvironmentPlan:
-    """What is planned for one environment. ``lines``: source lines taken."""
+    """What is planned for one environment. ``lines``: source lines taken, each with ``rollouts_per_task`` rollouts."""
 
     tasks: int = 0
     lines: int = 0
     rollouts: int = 0
+    rollouts_per_task: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,17 @@ def write_plan(run: RunDir, config: RunConfig, servers: Mapping[str, type[Resour
         UserError: bad rows (all of them in one error), no task at all, unreadable files; or a planned task
             has changed or gone (named, with the mend).
     """
-    old, wanted = load_plan(run), config.collect.rollouts_per_task
-    if old is not None and wanted < old.rollouts_per_task:
+    old = load_plan(run)
+    if old is not None and old.settings["order"] != config.tasks.order:
         raise UserError(
-            f"collect.rollouts_per_task: this run planned {old.rollouts_per_task} and cannot shrink to {wanted}: "
-            "use a new run_dir"
+            f"tasks.order: this run was planned with {old.settings['order']}: set it back, or a new run_dir"
         )
+    for name, counts in (old.environments if old else {}).items():
+        if name in config.envs and (wanted := config.rollouts_of(name)) < counts.rollouts_per_task:
+            raise UserError(
+                f"collect.rollouts_per_task: this run planned {counts.rollouts_per_task} and cannot shrink to {wanted} "
+                f"({name}): use a new run_dir"
+            )
     planner = _Planner(run, config, servers, old)
     return old if old is not None and planner.is_current() else planner.plan()
 
@@ -133,23 +139,22 @@ class _Planner:
     ) -> None:
         self._run, self._config, self._old = run, config, old
         self._reader = TaskReader(config.tasks, config.envs, servers)
-        self._wanted = config.collect.rollouts_per_task
+        self._wanted = {name: config.rollouts_of(name) for name in config.envs}
         self._digest = blake2b(digest_size=16)
         self._planned = array("q")
         # The reader numbers what it sees; a line added amid old ones must not shift the numbers after it.
         self._numbers = array("q")
         old_environments = old.environments if old else {}
-        self._expected = {name: counts.lines for name, counts in old_environments.items()}
-        self._counts = {name: EnvironmentPlan() for name in [*old_environments, *config.envs]}
+        self._before = {name: (counts.lines, counts.rollouts_per_task) for name, counts in old_environments.items()}
+        names = [*old_environments, *config.envs]
+        self._counts = {name: EnvironmentPlan(rollouts_per_task=self._wanted.get(name, 0)) for name in names}
 
     def is_current(self) -> bool:
         """Whether the old plan is what a fresh pass would make, judged without reading."""
         old = self._old
-        return old is not None and (old.sources, old.settings, old.rollouts_per_task) == (
-            self._sources(),
-            self._settings(),
-            self._wanted,
-        )
+        if old is None or (old.sources, old.settings) != (self._sources(), self._settings()):
+            return False
+        return {name: counts.rollouts_per_task for name, counts in old.environments.items()} == self._wanted
 
     def plan(self) -> Plan:
         """Read everything, write what is new, then ``plan.json``."""
@@ -171,11 +176,13 @@ class _Planner:
 
     def _take(self, task: TaskLine, known: Iterator[_Known], writer: _PartWriter) -> None:
         counts = self._counts[task.environment]
-        line, amount, number = counts.lines, self._wanted, len(self._planned)
-        if self._old is not None and line < self._expected.get(task.environment, 0):
+        line, wanted, number = counts.lines, self._wanted[task.environment], len(self._planned)
+        lines, planned = self._before.get(task.environment, (0, 0))
+        amount = wanted
+        if line < lines:
             same = next(known)
             _check_same(task, line, same)
-            amount, number = amount - self._old.rollouts_per_task, same.task_number
+            amount, number = wanted - planned, same.task_number
         if task.fresh:
             self._numbers.append(number)
         number = self._numbers[task.number]
@@ -186,11 +193,11 @@ class _Planner:
             self._planned[number] += amount
         counts.lines += 1
         counts.tasks += task.fresh
-        counts.rollouts += self._wanted
+        counts.rollouts += wanted
         self._digest.update(f"{task.environment}\0{task.task_id}\0{len(task.row)}\0".encode() + task.row)
 
     def _check_nothing_gone(self) -> None:
-        for name, lines in self._expected.items():
+        for name, (lines, _) in self._before.items():
             if (found := self._counts[name].lines) < lines:
                 raise UserError(
                     f"tasks: this run planned {lines:,} rows of {name}, the task files now have {found:,}: "
@@ -201,7 +208,7 @@ class _Planner:
         counts = self._counts
         plan = Plan(
             fingerprint=self._digest.hexdigest(),
-            rollouts_per_task=self._wanted,
+            rollouts_per_task=max(self._wanted.values()),
             environments=counts,
             tasks=sum(count.tasks for count in counts.values()),
             rows=(self._old.rows if self._old else 0) + writer.rows,
@@ -224,6 +231,8 @@ class _Planner:
         tasks, prompt = self._config.tasks, self._reader.prompt
         return {
             "limit": tasks.limit,
+            "limits": {name: env.limit for name, env in self._config.envs.items() if env.limit is not None},
+            "order": tasks.order,
             "on_bad_row": tasks.on_bad_row,
             "max_row_mb": tasks.max_row_mb,
             "prompt": blake2b(prompt.text, digest_size=16).hexdigest() if prompt else None,

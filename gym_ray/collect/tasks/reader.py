@@ -14,7 +14,7 @@ Steps per row: JSON -> prompt template -> environment -> the environment's Task 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,11 @@ from gym_ray.collect.tasks.bad_rows import BadRow
 from gym_ray.collect.tasks.identity import TaskIndex, hash64
 from gym_ray.collect.tasks.prompt import load_prompt
 from gym_ray.collect.tasks.rules import BadTask, TaskRules, parse_row, task_id_of
-from gym_ray.collect.tasks.sources import Source, find_sources
+from gym_ray.collect.tasks.sources import RawRow, Source, find_sources
+from gym_ray.collect.tasks.turns import take_turns
 from gym_ray.resources.config import EnvironmentConfig
 from gym_ray.resources.server import ResourcesServer
+from gym_ray.types.errors import UserError
 
 _LINE_BITS = 40
 """A place is (source << 40 | line): 16 million files of a million million lines."""
@@ -65,24 +67,43 @@ class TaskReader:
         self._taken = dict.fromkeys(envs, 0)
 
     def __iter__(self) -> Iterator[TaskLine | BadRow]:
-        max_bytes = int(self._config.max_row_mb * 1e6)
-        for position, (source, owner) in enumerate(self.sources):
-            for raw in source.rows(max_bytes):
-                if self._is_full(owner):
-                    break
-                place = position << _LINE_BITS | raw.number
-                try:
-                    task = self._task(raw.raw, raw.problem, owner, place)
-                except BadTask as bad:
-                    yield BadRow(source.address, raw.number, list(bad.args))
-                else:
-                    if task is not None:
-                        yield task
+        for position, raw in self._turns() if self._config.order == "weighted" else self._raw(range(len(self.sources))):
+            source, owner = self.sources[position]
+            try:
+                task = self._task(raw.raw, raw.problem, owner, position << _LINE_BITS | raw.number)
+            except BadTask as bad:
+                yield BadRow(source.address, raw.number, list(bad.args))
+            else:
+                if task is not None:
+                    yield task
 
-    def _is_full(self, owner: str | None) -> bool:
-        if (limit := self._config.limit) is None:
-            return False
-        return all(self._taken[name] >= limit for name in ([owner] if owner else self._envs))
+    def _raw(self, positions: Iterable[int]) -> Iterator[tuple[int, RawRow]]:
+        """The rows of the sources at ``positions``, in order, while somebody may take them."""
+        max_bytes = int(self._config.max_row_mb * 1e6)
+        for position in positions:
+            source, owner = self.sources[position]
+            for raw in source.rows(max_bytes):
+                if all(map(self._is_full, [owner] if owner else self._envs)):
+                    break
+                yield position, raw
+
+    def _turns(self) -> Iterator[tuple[int, RawRow]]:
+        """The rows of all environments by turns. They are made tasks as they come out: numbers follow that order."""
+        streams: dict[str, list[int]] = {name: [] for name in self._envs}
+        for position, (source, owner) in enumerate(self.sources):
+            if owner is None:
+                raise UserError(
+                    f"tasks.order=weighted: the rows of {source.address} belong to several environments and keep their "
+                    "order: give each environment files of its own (envs.NAME.tasks)"
+                )
+            streams[owner].append(position)
+        rows = {name: self._raw(positions) for name, positions in streams.items()}
+        return take_turns(rows, {name: env.weight for name, env in self._envs.items()})
+
+    def _is_full(self, environment: str) -> bool:
+        own = self._envs[environment].limit
+        limit = self._config.limit if own is None else own
+        return limit is not None and self._taken[environment] >= limit
 
     def _task(self, raw: bytes | None, problem: str | None, owner: str | None, place: int) -> TaskLine | None:
         """The row as a task; None when its environment has all it may take."""
@@ -90,7 +111,7 @@ class TaskReader:
             raise BadTask(f"row: {problem}")
         row = parse_row(raw)
         environment = owner or self._rules.route(row)
-        if self._config.limit is not None and self._taken[environment] >= self._config.limit:
+        if self._is_full(environment):
             return None
         sent = self._with_prompt(row) or raw
         self._rules.check(row, environment)
