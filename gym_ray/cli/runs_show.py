@@ -70,5 +70,9 @@ def _print(found: RunRecord) -> None:
         say("\nfiles:")
         for made in files:
             say(f"  {made['path']}   {made['rows']:,} rows, {made['bytes'] / 1e6:,.1f} MB")
+    if recorded := found.config.get("recorded"):
+        say(f"\nverified again from {recorded}")
     if found.state != "complete":
         say(f"\nto go on: gym-ray collect ... run_dir={found.address}")
+    if found.state == "unfinished":
+        say(f"shards of what there is: gym-ray runs recover {found.address}")

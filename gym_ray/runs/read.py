@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
+from pyarrow import fs
 
-from gym_ray.collect.rundir import CONFIG, JOURNAL, MANIFEST, METRICS, RunDir
+from gym_ray.collect.rundir import CONFIG, JOURNAL, MANIFEST, METRICS, RunDir, cause
 from gym_ray.types.errors import UserError
 
 
 class State(StrEnum):
     """complete: every planned rollout has a verdict. partial: shards hold what there was when it was stopped.
-    unfinished: no shards yet, the run goes on or was killed. planned: not even begun."""
+    unfinished: no shards yet, the run goes on or was killed. planned: not even begun. damaged: a file of it cannot
+    be read (in listings only)."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"
     UNFINISHED = "unfinished"
     PLANNED = "planned"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,27 @@ def read_run(address: str) -> RunRecord:
 
 
 def list_runs(folder: str) -> list[RunRecord]:
-    """The runs directly in ``folder``, newest first; what is no run is left out.
+    """The runs directly in ``folder``, on any filesystem, newest first; what is no run is left out.
 
     Raises:
-        UserError: no such folder.
+        UserError: no such folder, or it cannot be reached.
     """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise UserError(f"no folder {folder}")
-    paths = [path for path in root.iterdir() if (path / CONFIG).is_file()]
-    paths.sort(key=lambda path: (path / CONFIG).stat().st_mtime, reverse=True)
-    return [read_run(str(path)) for path in paths]
+    root = RunDir(folder)  # A RunDir is any folder.
+    try:
+        inside = root.filesystem.get_file_info(fs.FileSelector(root.path("")))
+        folders = [info.base_name for info in inside if info.type == fs.FileType.Directory]
+        configs = root.filesystem.get_file_info([root.path(f"{name}/{CONFIG}") for name in folders])
+    except OSError as error:
+        raise UserError(f"no folder {folder}: {cause(error)}") from error
+    found = [(info.mtime_ns or 0, name) for info, name in zip(configs, folders, strict=True) if info.size is not None]
+    return [_listed(f"{folder.rstrip('/')}/{name}") for _, name in sorted(found, reverse=True)]
+
+
+def _listed(address: str) -> RunRecord:
+    try:
+        return read_run(address)
+    except UserError:
+        return RunRecord(address, State.DAMAGED, {}, {}, {}, {})
 
 
 def _state(run: RunDir, manifest: dict[str, Any]) -> State:

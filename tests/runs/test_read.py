@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
 from gym_ray.cli.main import main
+from gym_ray.collect.config import RunConfig
+from gym_ray.collect.journal.writer import JournalWriter
 from gym_ray.collect.output.metrics import EnvironmentTotals
 from gym_ray.collect.rundir import RunDir
+from gym_ray.collect.tasks.plan import PLAN_JSON, EnvironmentPlan, Plan
+from gym_ray.runs.groups import read_groups
 from gym_ray.runs.read import State, list_runs, read_run
 from gym_ray.types.errors import UserError
 from gym_ray.types.outcome import Failure, Outcome, Reward
 from gym_ray.types.rollout import Rollout
+from tests.support.rollouts import make_rollout, put
+
+PLANNED = Plan("f", 1, {"adder": EnvironmentPlan(4, 4, 4)}, 4, 4, 4, 0, 1, [], {})
 
 
 def rollout(index: int, outcome: Outcome, reward: float | None = None, kind: str = "") -> Rollout:
@@ -35,7 +44,7 @@ def rollout(index: int, outcome: Outcome, reward: float | None = None, kind: str
     )
 
 
-def make_run(folder: Path, *, shards: bool = True, expected: int = 4) -> str:
+def make_run(folder: Path | str, *, shards: bool = True, expected: int = 4) -> str:
     """A run directory as the collector leaves it; without shards: one that was killed while it ran."""
     run = RunDir.create(str(folder))
     config = {"envs": {"quiz": {"server": "a.b:Quiz"}}, "model": {"name": "tiny", "kind": "vllm"}, "collect": {}}
@@ -88,6 +97,19 @@ def test_listing_is_newest_first_and_skips_strangers(tmp_path: Path) -> None:
     os.utime(Path(old) / "config.yaml", (1, 1))
     (tmp_path / "notes").mkdir()
     assert [run.address for run in list_runs(str(tmp_path))] == [new, old]
+    (tmp_path / "b/config.yaml").write_text("a: [")
+    assert [run.state for run in list_runs(str(tmp_path))] == [State.DAMAGED, State.COMPLETE]
+    with pytest.raises(UserError, match="no folder"):
+        list_runs(str(tmp_path / "nowhere"))
+
+
+def test_runs_on_any_filesystem(capsys: pytest.CaptureFixture[str]) -> None:
+    address = make_run("memory://listed/runs/one")
+    assert [(run.address, run.state) for run in list_runs("memory://listed/runs")] == [(address, State.COMPLETE)]
+    assert main(["runs", "list", "memory://listed/runs"]) == 0
+    assert "one" in capsys.readouterr().out
+    assert main(["runs", "show", address]) == 0
+    assert "4 of 4 rollouts" in capsys.readouterr().out
 
 
 def test_the_verbs_print_what_there_is(
@@ -106,3 +128,24 @@ def test_the_verbs_print_what_there_is(
         assert expected in shown
     assert main(["runs", "show", "runs/one", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["rollouts"]["masked"] == 1
+
+
+def test_what_a_dead_run_left_becomes_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir.create(str(tmp_path / "run"))
+    settings = RunConfig.model_validate({"run_dir": run.address, "envs": {"adder": {"server": "a.b:C"}}})
+    run.write("config.yaml", yaml.safe_dump(settings.model_dump(mode="json")).encode())
+    assert main(["runs", "recover", run.address]) == 2
+    assert "nothing to recover" in capsys.readouterr().err
+    run.write(PLAN_JSON, orjson.dumps(asdict(PLANNED)))
+    journal = JournalWriter(run, "worker-0")
+    for task in range(3):
+        put(journal, make_rollout(task))
+    journal.close()
+    (segment,) = (tmp_path / "run/journal").glob("*.seg")
+    segment.write_bytes(segment.read_bytes()[:-200])  # as a writer leaves it that was killed while it wrote
+    assert main(["profile", run.address]) == 2
+    assert f"gym-ray runs recover {run.address}" in capsys.readouterr().err
+    assert main(["runs", "recover", run.address]) == 0
+    assert "4 planned = 2 scored + 0 masked + 0 failed + 2 missing" in capsys.readouterr().out
+    assert [group.task_number for group in read_groups(run.address)] == [0, 1]
+    assert read_run(run.address).state is State.PARTIAL
