@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from gym_ray.export.settings import ExportSettings
+from gym_ray.export.where import parse_where
 from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.types.outcome import Outcome
 from gym_ray.types.trajectory import TRUNCATIONS
@@ -63,6 +64,8 @@ _COUNTED = ("prompt_tokens", "completion_tokens")
 def _task_refusal(group: Group, settings: ExportSettings) -> str:
     if settings.env and group.environment not in settings.env:
         return "env"
+    if settings.where and not parse_where(settings.where)(group):
+        return "where"
     rate = pass_rate(group, settings.pass_reward)
     return _outside(rate, settings.pass_rate_min, settings.pass_rate_max, "pass_rate")
 
@@ -94,10 +97,18 @@ def ranked_pairs(group: Group, settings: ExportSettings) -> list[Pair]:
     else:
         pairs = [Pair(*two) for two in combinations(rewarded, 2)]
     pairs = [pair for pair in pairs if pair.difference > 0 and pair.difference >= settings.margin]
+    if settings.pairs == "matched":
+        return sorted(pairs, key=_unlike)[: settings.pairs_per_task or 1]
     if settings.pairs == "random":
         draw = random.Random(f"{settings.seed}/{group.task_id}")
         return draw.sample(pairs, min(len(pairs), settings.pairs_per_task or 1))
     return sorted(pairs, key=lambda pair: -pair.difference)[: settings.pairs_per_task]
+
+
+def _unlike(pair: Pair) -> float:
+    """How many times longer the longer answer is, in sampled tokens."""
+    short, long = sorted(max(1, one.completion_tokens) for one in pair)
+    return long / short
 
 
 def _by_reward(rollouts: list[StoredRollout]) -> list[StoredRollout]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from gym_ray.export.where import parse_where
 from gym_ray.types.settings import Settings
 
 
 def _listed(value: Any) -> Any:
     """``a,b`` and ``[a, b]`` as a list."""
     return [part.strip() for part in value.strip("[]").split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _where(text: str) -> str:
+    """Parsed for its mistakes. Raises ValueError."""
+    if text.strip():
+        parse_where(text)
+    return text
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -46,14 +54,18 @@ class ExportSettings(Settings):
     """Greatest pass rate of a rollout's task."""
     pass_reward: float = 1.0
     """Reward that counts as a pass."""
+    where: Annotated[str, AfterValidator(_where)] = ""
+    """Condition over a rollout's task and all its rollouts: `any(reward >= 1) and mean(reward) < 0.9`."""
     best: Count | None = None
     """Best of n: of each task this many rollouts, those with the highest reward; the earlier one where equal."""
-    pairs: Literal["best_worst", "all", "random"] = "best_worst"
-    """Which two rollouts of a task are ranked: the best and the worst; every two; or some of these, drawn."""
+    pairs: Literal["best_worst", "all", "random", "matched"] = "best_worst"
+    """Which two rollouts of a task are ranked: the best and the worst; every two; some of these, drawn; or those
+    nearest in length, so that length is not what is learned."""
     margin: Annotated[float, Field(ge=0)] = 0.0
     """Least difference of rewards within a pair. Equal rewards are never a pair."""
     pairs_per_task: Count | None = None
-    """Most pairs of one task: with `all` those with the greatest difference; with `random` 1 by default."""
+    """Most pairs of one task: with `all` those with the greatest difference; with `random` and `matched` 1
+    by default."""
     seed: int = 0
     """Of the draw."""
     dedup: bool = False

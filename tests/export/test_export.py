@@ -179,6 +179,7 @@ def test_pair_policies(exported: Callable[..., list[dict[str, Any]]]) -> None:
     drawn = [exported("preference", pairs="random", seed=seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == TASKS - 2
+    assert len(exported("preference", pairs="matched", margin=0.5)) == TASKS - 2
 
 
 def test_filters(exported: Callable[..., list[dict[str, Any]]]) -> None:
@@ -192,6 +193,8 @@ def test_filters(exported: Callable[..., list[dict[str, Any]]]) -> None:
     rates = exported("nemo_rl_prompts", pass_rate_min=0.5)
     assert {int(row.get("expected_answer", 0)) % 3 for row in rates} == {2}
     assert len(exported("openai_sft", dedup=True)) < 120
+    masked = exported("nemo_rl_prompts", where="any(outcome == 'masked') and max(reward) >= 1")
+    assert [int(row["expected_answer"]) for row in masked] == [3, 11, 19, 27, 35]
 
 
 def test_token_arrays_are_the_segments(exported: Callable[..., list[dict[str, Any]]], run: str) -> None:
@@ -254,6 +257,8 @@ def test_the_card_says_where_it_came_from(run: str, tmp_path: Path, capsys: pyte
         (["--to", "sft", "out=x", "best=0"], "best: "),
         (["--to", "sft", "out=x", "outcome=good"], "outcome[0]: "),
         (["--to", "sft", "out=x", "env=other"], "env: 160 dropped"),
+        (["--to", "sft", "out=x", "where=any(rewards >= 1)"], "where: `rewards`: no such name; nearest: reward"),
+        (["--to", "sft", "out=x", "where=mean(reward) >"], "where: cannot be read"),
         (["--to", "sft"], "out=FOLDER is missing"),
         (["out=x"], "--to FORMAT is missing"),
         (["--to", "sft", "out=x", "--fast"], "`--fast`"),
