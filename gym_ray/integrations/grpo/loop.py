@@ -26,7 +26,7 @@ from gym_ray.collect.rundir import RunDir
 from gym_ray.integrations.grpo.batch import samples_of
 from gym_ray.integrations.grpo.curve import plot
 from gym_ray.integrations.grpo.learner import Learner
-from gym_ray.integrations.grpo.record import Record, check_settings, read_lines
+from gym_ray.integrations.grpo.record import Record, check_settings, is_done, read_lines
 from gym_ray.integrations.grpo.settings import RlConfig
 from gym_ray.integrations.grpo.tasks import Curriculum, Task, read_curriculum
 from gym_ray.models.serve.control import ModelControl
@@ -49,6 +49,10 @@ def train(config: RlConfig) -> None:
     _weights(config)
     curriculum = read_curriculum(config.run, config.rl.held_out)
     run = RunDir.create(config.run_dir)
+    check_settings(run, config.rl)
+    seeds = [seed for seed in config.rl.seeds if not is_done(run, seed, config.rl.steps)]
+    if not seeds:
+        return
     with quiet(run) as terminal, ray_session():
 
         def say(text: str) -> None:
@@ -56,15 +60,14 @@ def train(config: RlConfig) -> None:
 
         if curriculum.left_out:
             say(f"{curriculum.left_out:,} training tasks ask what a held-out one asks, and are left out")
-        asyncio.run(_train(config, run, curriculum, say))
+        asyncio.run(_train(config, run, curriculum, seeds, say))
 
 
-async def _train(config: RlConfig, run: RunDir, curriculum: Curriculum, say: Say) -> None:
+async def _train(config: RlConfig, run: RunDir, curriculum: Curriculum, seeds: list[int], say: Say) -> None:
     fleet = Fleet(config.run)
     try:
         await fleet.start()
-        check_settings(run, config.rl)
-        for seed in config.rl.seeds:
+        for seed in seeds:
             await _Training(config, run, curriculum, fleet, seed, say).run()
             plot(run, {one: read_lines(run, one) for one in config.rl.seeds})
     finally:
@@ -88,8 +91,6 @@ class _Training:
         if state is not None:
             self._learner.restore(state)
             self._say(f"seed {self._seed}: going on after step {self._learner.steps}")
-        if self._learner.steps >= self._settings.steps:
-            return
         version, _ = await self._publish()
         if state is None:
             self._record.add({"step": 0, "version": version, "held_out": await self._measure()})

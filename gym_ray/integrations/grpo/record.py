@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG = "training/config.yaml"
+WEIGHTS = "weights/model.safetensors"
 FREE = ("seeds", "steps", "checkpoint_every")
 """Settings that may differ when a training goes on."""
 FREE_LEARNER = ("rows_at_once", "threads")
@@ -100,7 +101,7 @@ class Record:
             if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
                 self._run.write(f"{self._folder}/weights/{file.name}", file.read_bytes())
         whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        self._run.write(f"{self._folder}/weights/model.safetensors", save(whole, metadata={"format": "pt"}))
+        self._run.write(f"{self._folder}/{WEIGHTS}", save(whole, metadata={"format": "pt"}))
 
     def _write_lines(self) -> None:
         self._run.write(f"{self._folder}/metrics.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in self.lines))
@@ -110,3 +111,9 @@ def read_lines(run: RunDir, seed: int) -> list[Line]:
     """The metrics of one seed; none when it has not begun."""
     path = f"training/seed-{seed}/metrics.jsonl"
     return [orjson.loads(line) for line in run.read(path).splitlines()] if run.exists(path) else []
+
+
+def is_done(run: RunDir, seed: int, steps: int) -> bool:
+    """Whether the seed has taken all its steps and its weights are there."""
+    lines = read_lines(run, seed)
+    return bool(lines) and lines[-1]["step"] >= steps and run.exists(f"training/seed-{seed}/{WEIGHTS}")
