@@ -235,7 +235,7 @@ def _notes(record: RunRecord, found: int) -> list[str]:
     missing = record.expected - found
     if record.state is State.COMPLETE and missing <= 0:
         return []
-    left = f"{max(0, missing):,} of {record.expected:,} planned rollouts are not in its shards"
+    left = f"{max(0, missing):,} of {record.expected:,} planned rollouts are missing"
     return [f"not all of the run is there (it is {record.state}), this is a profile of what is: {left}"]
 
 

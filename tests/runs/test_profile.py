@@ -171,7 +171,7 @@ def test_ks_go_up_to_the_rollouts_per_task(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_whole_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [scripted(0, 0)], per_task=4, complete=False)
-    assert "3 of 4 planned rollouts are not in its shards" in profile_run(run)["notes"][0]
+    assert "3 of 4 planned rollouts are missing" in profile_run(run)["notes"][0]
 
 
 def test_a_run_without_shards_is_an_error(tmp_path: Path) -> None:

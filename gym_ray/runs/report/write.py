@@ -7,7 +7,7 @@ from typing import Any
 from gym_ray.collect.rundir import RunDir
 from gym_ray.runs.groups import read_groups
 from gym_ray.runs.profile import Thresholds
-from gym_ray.runs.read import State, read_run
+from gym_ray.runs.read import read_run
 from gym_ray.runs.report.overview import overview
 from gym_ray.runs.report.page import report_page
 from gym_ray.runs.report.sample import ROLLOUTS, sample
@@ -41,7 +41,7 @@ def report_data(address: str, thresholds: Thresholds | None, rollouts: int, text
     status = {
         "run": address,
         "state": str(record.state),
-        "live": record.state in (State.UNFINISHED, State.PLANNED),
+        "live": False,
         "expected": record.expected,
         "found": len(source.index),
         "environments": sorted(source.index.environments.texts),

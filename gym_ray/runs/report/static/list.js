@@ -16,12 +16,12 @@ function rolloutList(status, given, onopen) {
     const select = (name, title, options) => h('label', null, h('span', null, title), h('select', {name, onchange: change(name)},
       options.map(([value, text]) => h('option', {value, selected: filter[name] === value}, plain(text)))));
     const names = (list, any) => [['', any], ...list.map(one => [one, one])];
-    const field = (name, title, type) => h('label', {class: type}, h('span', null, title), h('input', {name, type: 'search', inputmode: type === 'small' ? 'decimal' : null, value: filter[name], autocomplete: 'off', spellcheck: 'false', oninput: later(change(name))}));
+    const field = (name, title, type) => h('label', {class: type}, h('span', null, title), h('input', {name, type: 'search', inputmode: type === 'wide' ? null : 'decimal', value: filter[name], autocomplete: 'off', spellcheck: 'false', oninput: later(change(name))}));
     const sorts = [['task', 'task'], ['reward', 'reward'], ['tokens', 'tokens'], ['turns', 'turns'], ...(source.live ? [['newest', 'newest']] : [])];
     return h('form', {class: 'filters', role: 'search', 'aria-label': 'Filter rollouts', onsubmit: event => event.preventDefault()},
       field('text', 'Text', 'wide'), select('environment', 'Environment', names(status.environments, 'all')), select('outcome', 'Outcome', names(['scored', 'masked', 'failed'], 'all')),
-      select('failure', 'Failure', names(status.failures, 'any')), field('reward_min', 'Reward from', 'small'), field('reward_max', 'to', 'small'), field('task', 'Task number', 'small'),
-      select('sort', 'Sort by', sorts), select('descending', 'Order', [['', 'ascending'], ['1', 'descending']]));
+      select('failure', 'Failure', names(status.failures, 'any')), h('div', {class: 'pair', role: 'group', 'aria-label': 'Reward'}, field('reward_min', 'Reward from', 'small'), field('reward_max', 'to', 'small')),
+      field('task', 'Task number', 'third'), h('div', {class: 'third'}, select('sort', 'Sort by', sorts)), h('div', {class: 'third'}, select('descending', 'Order', [['', 'ascending'], ['1', 'descending']])));
   }
 
   function later(work) { let timer = 0; return event => { clearTimeout(timer); timer = setTimeout(() => work(event), 250); }; }
@@ -98,7 +98,7 @@ function rolloutList(status, given, onopen) {
 
   function step(by) {
     if (!state.rows.length) return;
-    choose(Math.min(state.rows.length - 1, Math.max(0, state.at < 0 ? (by < 0 ? 0 : 0) : state.at + by)), false);
+    choose(Math.min(state.rows.length - 1, Math.max(0, state.at < 0 ? 0 : state.at + by)), false);
   }
 
   function choose(at, byHand) {

@@ -36,7 +36,7 @@ function outcomeTable(made, environments, open) {
 function facet(name, its, distribution) {
   const none = h('p', {class: 'quiet'}, 'nothing scored');
   const part = (title, chart) => h('div', {class: 'facet-part'}, h('h4', null, title), chart);
-  return h('div', {class: 'facet'}, h('h3', null, name, h('span', {class: 'quiet'}, ' ' + count(its.tasks) + ' tasks')),
+  return h('div', {class: 'facet'}, h('h3', null, name, h('span', {class: 'quiet'}, '  ' + count(its.tasks) + ' tasks')),
     part('Rollouts by reward', distribution ? rewardChart(name, distribution, its.scored) : none),
     part('Tasks by pass rate', its.success ? difficultyChart(name, its.difficulty) : none),
     part('Success over k rollouts', its.success ? skillChart(name, its.k) : none));
@@ -59,9 +59,9 @@ function phases(all) {
   if (!environments.length) return h('p', {class: 'quiet'}, 'The rollouts do not say.');
   const names = ['seed', 'model', 'tools', 'verify', 'other'], most = Math.max(...environments.map(([, its]) => its.total.mean)) || 1;
   const legend = h('p', {class: 'legend'}, names.map(one => h('span', null, h('span', {class: 'swatch phase ' + one, 'aria-hidden': 'true'}), ' ' + one)));
-  const cell = its => its ? [seconds(its.mean), h('span', {class: 'quiet'}, ' p95 ' + seconds(its.p95))] : DASH;
-  return [legend, table('Seconds by phase and environment', [{title: 'Environment'}, {title: 'Mean rollout'}, ...[...names, 'total'].map(one => ({title: one, number: true}))],
-    environments.map(([name, its]) => [name, phaseBar(name, its, most), ...[...names, 'total'].map(one => cell(its[one]))]))];
+  const cell = its => its ? h('span', {title: 'median ' + seconds(its.p50) + ', p95 ' + seconds(its.p95)}, seconds(its.mean)) : DASH;
+  return [legend, table('Seconds by phase and environment', [{title: 'Environment'}, {title: 'Mean rollout'}, ...[...names, 'total', 'total p95'].map(one => ({title: one, number: true}))],
+    environments.map(([name, its]) => [name, phaseBar(name, its, most), ...[...names, 'total'].map(one => cell(its[one])), seconds(its.total.p95)]))];
 }
 
 function failures(list, open) {

@@ -1,0 +1,258 @@
+"""The page in a real Chromium: what people do with it, by mouse and by keyboard (``scripts/test_browser``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gym_ray.runs.report.write import write_report
+from tests.support.shown_runs import EVIL, WEIGHTS, LiveRun, shown_rollouts, shown_run
+from tests.support.views import viewed
+
+pytestmark = pytest.mark.browser
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    # Its own sandbox refuses to start for root, as in most containers.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    """A fresh page. Nothing may be said on its console, and nothing asked of anybody but the run's own server."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    foreign = [url for url in asked if not url.startswith(("file://", "http://127.0.0.1:", "data:"))]
+    assert (said, foreign) == ([], [])
+    assert page.evaluate("window.owned") is None
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = shown_run(tmp_path_factory.mktemp("report") / "run")
+    write_report(run, tokenizer=WEIGHTS)
+    return f"file://{run}/report.html"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with viewed(shown_run(tmp_path_factory.mktemp("view") / "run")) as url:
+        yield url
+
+
+@pytest.fixture(params=["report", "live"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+def rows(page: Any) -> list[str]:
+    return [text.replace("\n", " ") for text in page.locator(".row").all_inner_texts()]
+
+
+def summary(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.querySelector('.list-summary')?.textContent.includes(text)", arg=text)
+
+
+def test_the_overview_has_every_part(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("h2")
+    assert page.locator("h2").all_inner_texts() == [
+        "Environments",
+        "Rewards and success",
+        "Over time",
+        "Where time went",
+        "Failed and masked",
+        "Shape",
+        "Run",
+    ]
+    charts = page.locator("svg[role=img]")
+    page.wait_for_function("document.querySelectorAll('svg[role=img]').length >= 11")
+    assert all(one.get_attribute("aria-label") for one in charts.all())
+    cells = page.locator("tbody tr", has_text="office").first.inner_text().split()
+    assert cells[1:6] == ["7", "26", "1", "1", "0"]
+    page.click("button.link.failed >> nth=0")
+    summary(page, "of 1")
+    assert "session_lost" in rows(page)[0]
+
+
+def test_filters_go_together(page: Any, url: str) -> None:
+    page.goto(f"{url}#rollouts")
+    summary(page, "of 36")
+    page.select_option("[name=environment]", label="office")
+    summary(page, "of 28")
+    page.select_option("[name=outcome]", "scored")
+    page.fill("[name=reward_min]", "0.5")
+    summary(page, "of 15")
+    page.select_option("[name=sort]", "reward")
+    page.wait_for_function("document.querySelector('.row-reward').textContent === '0.5'")
+    page.select_option("[name=descending]", "1")
+    page.wait_for_function("document.querySelector('.row-reward').textContent === '1'")
+    page.fill("[name=text]", "person 7 of TASK 4")
+    summary(page, "found in 15 of 15")
+    assert all("office-4" in row for row in rows(page))
+    page.fill("[name=text]", "nobody said this")
+    summary(page, "0 found")
+
+
+def test_a_rollout_turn_by_turn(page: Any, url: str) -> None:
+    page.goto(f"{url}#rollouts/0/1")
+    page.wait_for_selector(".said.call")
+    assert page.locator(".said .who").all_inner_texts() == [
+        "user",
+        "reasoning",
+        "calls find_person",
+        "tool error",
+        "assistant",
+    ]
+    assert "turn 1" in page.locator(".said.call").inner_text()
+    assert "turn 2" in page.locator(".said.assistant").inner_text()
+    assert not page.locator(".said.reasoning pre").is_visible()
+    page.click(".said.reasoning summary")
+    assert page.locator(".said.reasoning pre").inner_text() == "I should look up 0. "
+    page.click("#tab-row")
+    assert page.locator(".fields dt").all_inner_texts()[:2] == ["expected", "n"]
+
+
+def test_tokens_tell_what_they_are(page: Any, url: str) -> None:
+    page.goto(f"{url}#rollouts/0/1/tokens")
+    page.wait_for_selector(".flow")
+    tokens = page.locator(".flow .token")
+    assert tokens.count() == 9
+    kinds = [one.get_attribute("class") for one in tokens.all()]
+    assert [kind.split()[1] for kind in kinds] == ["masked"] * 3 + ["sampled"] * 3 + ["masked"] + ["sampled"] * 2
+    assert [kind.split()[2] for kind in kinds if "sampled" in kind] == ["s1", "s4", "s6", "s2", "s7"]
+    tokens.nth(4).hover()
+    told = page.locator("#readout")
+    assert "id 5" in told.inner_text()
+    assert "1.2000 (p 30.12 %) · sampled in turn 1 · policy version 3" in told.inner_text()
+    page.focus(".tokens")
+    page.keyboard.press("End")
+    assert "policy version 4" in told.inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert "masked" in told.inner_text()
+
+
+def test_a_group_side_by_side(page: Any, url: str) -> None:
+    page.goto(f"{url}#rollouts/3/0/group")
+    page.wait_for_selector(".side")
+    heads = [text.replace("\n", " ") for text in page.locator(".side > header").all_inner_texts()]
+    assert [head.split()[0] for head in heads] == ["#0", "#1", "#2", "#3"]
+    assert "masked" in heads[2]
+    assert "reward 1" in heads[3]
+    page.click(".side >> nth=2 >> header button")
+    page.wait_for_selector(".said.verdict")
+    assert "the judge was away" in page.locator(".said.verdict").inner_text()
+
+
+def test_all_of_it_by_keyboard(page: Any, url: str) -> None:
+    page.goto(f"{url}#rollouts")
+    summary(page, "of 36")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "rows":
+            break
+    assert page.evaluate("document.activeElement.id") == "rows"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.querySelector('.verdict h2')?.textContent === 'office-0 #2'")
+    assert page.locator(".row[aria-selected=true]").count() == 1
+    assert page.evaluate("document.getElementById('rows').getAttribute('aria-activedescendant')") == "row-2"
+    page.focus("#tab-conversation")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".flow")
+    assert page.evaluate("document.activeElement.id") == "tab-tokens"
+    for landmark in ("header", "main", "nav[aria-label]", "[role=search]"):
+        assert page.locator(landmark).count() >= 1
+    unnamed = "one => !one.labels?.length && !one.ariaLabel && !one.textContent.trim()"
+    assert page.evaluate(f"[...document.querySelectorAll('button, input, select')].filter({unnamed}).length") == 0
+
+
+def test_hostile_text_is_shown_and_does_nothing(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("h2")
+    assert page.locator("img, iframe, object, embed, main script, b:has-text('RLO')").count() == 0
+    page.goto(f"{url}#rollouts/8/0")
+    page.wait_for_selector(".said.assistant")
+    shown = page.locator(".said.assistant pre").inner_text()
+    parts = ("<img src=x onerror=", "</script><script>", "ESC[31mred", "RLOgnp.exeLRI", "ZWSPjavascript:", "{{SCRIPT}}")
+    assert all(part in shown for part in parts)
+    assert page.locator("img, iframe, object, embed, main script").count() == 0
+    marks = set(page.locator(".said.assistant .hidden-character").all_inner_texts())
+    assert marks == {"ESC", "BEL", "RLO", "LRI", "ZWSP", "U+2028"}
+    for tab in ("group", "row", "tokens"):
+        page.click(f"#tab-{tab}")
+        page.wait_for_selector({"group": ".side", "row": ".fields", "tokens": ".flow"}[tab])
+    assert "\u202e" not in page.content().split('<script type="application/json"')[0]
+    options = page.locator("[name=environment] option").all_text_contents()
+    assert EVIL.replace("\u202e", "⟨RLO⟩") in options
+
+
+def test_both_colours_and_a_narrow_window(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("h2")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(paper)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(paper)
+    assert light != dark
+    page.click(".theme")
+    assert page.evaluate(paper) == light
+    page.click(".theme")
+    assert page.evaluate(paper) == dark
+    page.set_viewport_size({"width": 420, "height": 860})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    page.goto(f"{url}#rollouts")
+    page.click(".row >> nth=1")
+    page.wait_for_selector(".verdict")
+    assert not page.locator("#rows").is_visible()
+    page.click(".back")
+    assert page.locator("#rows").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_a_live_run_grows_while_it_is_watched(page: Any, tmp_path: Path) -> None:
+    run, rollouts = LiveRun(tmp_path / "run"), shown_rollouts()
+    run.finish(*rollouts[:4])
+    with viewed(run.address) as url:
+        page.goto(f"{url}#rollouts")
+        summary(page, "of 4")
+        page.click(".row >> nth=0")
+        page.wait_for_selector(".verdict")
+        chosen = page.locator(".verdict h2").inner_text()
+        run.start(rollouts[20])
+        run.finish(*rollouts[4:20])
+        summary(page, "of 20")
+        assert "1 in flight" in page.locator("#state").inner_text()
+        assert page.locator(".verdict h2").inner_text() == chosen
+        assert page.locator(".row[aria-selected=true]").count() == 1
+        page.click("#to-overview")
+        page.wait_for_selector("td")
+        run.finish(*rollouts[20:])
+        page.wait_for_function("document.querySelector('#state').textContent.includes('36 of 36')")
+        page.wait_for_function("document.querySelector('tbody')?.textContent.includes('evil')", timeout=60_000)
