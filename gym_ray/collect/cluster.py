@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,15 +34,27 @@ def ray_session() -> Iterator[None]:
         yield
         return
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING, "configure_logging": True}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        cpus = max(LOCAL_CPUS, os.cpu_count() or 1)
-        _start_local(num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
+    with _sigterm_kept():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            cpus = max(LOCAL_CPUS, os.cpu_count() or 1)
+            _start_local(num_cpus=cpus, object_store_memory=LOCAL_STORE, include_dashboard=False, **quiet)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself and exits at once; whoever handles it already (``Interrupts``) drains first."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start_local(**options: Any) -> None:

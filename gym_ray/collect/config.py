@@ -65,6 +65,9 @@ class CollectConfig(Settings):
     """Above this share of failed rollouts the command ends with exit code 3."""
     watchdog_s: float = 300.0
     """Seconds without any finished rollout after which the table of what is in flight is logged."""
+    trace: bool = False
+    """Send OpenTelemetry spans: one trace per rollout, with its model calls, tools and verification (extra `otel`).
+    Where to is said by the standard variables, `OTEL_EXPORTER_OTLP_ENDPOINT` first."""
     resume: bool = True
     """Go on where an earlier run in the same directory stopped. false: refuse to touch such a directory."""
 

@@ -37,6 +37,7 @@ FREE: dict[str, str] = {
     "collect.rows_per_shard": "shards are made anew from the journal",
     "collect.max_failed_fraction": "a judgement about the end",
     "collect.watchdog_s": "what is logged",
+    "collect.trace": "what is logged",
     "collect.resume": "this very decision",
     "model.base_url": "the same model, served elsewhere",
     "model.api_key_env": "who pays",

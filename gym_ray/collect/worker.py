@@ -37,6 +37,7 @@ from gym_ray.collect.lanes import Boarding, Lanes
 from gym_ray.collect.recorded import RecordedMaker, Recording
 from gym_ray.collect.reporter import Reporter
 from gym_ray.collect.rundir import RunDir
+from gym_ray.collect.tracing import TracedMaker, Tracing
 from gym_ray.models.connect import ListEndpoints, connect_model
 from gym_ray.models.protocol import Model
 from gym_ray.models.sampling import effective_params
@@ -139,6 +140,7 @@ class AgentWorker:
             name: connect(name, environment, setup.pools.get(name), setup.judges)
             for name, environment in config.envs.items()
         }
+        self._tracing = Tracing() if config.collect.trace else None
         self._makers: dict[tuple[str, tuple[str, ...]], RolloutMaker] = {}
         self._lanes = Lanes(config.collect.in_flight)
         self._boarding, self._begun = Boarding(config.collect.in_flight), Turnstile()
@@ -173,7 +175,8 @@ class AgentWorker:
             if self._recording is not None:
                 maker = RecordedMaker(self._recording, agent, kind, settings, resources, attempts)
             else:
-                maker = RolloutMaker(agent, kind, settings, self._models[endpoints], resources, attempts)
+                make = RolloutMaker if self._tracing is None else partial(TracedMaker, self._tracing)
+                maker = make(agent, kind, settings, self._models[endpoints], resources, attempts)
             self._makers[environment, endpoints] = maker
         return maker
 
@@ -350,6 +353,8 @@ class AgentWorker:
         self._garbage.cancel()
         await self._reporter.stop()
         self._journal.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         for model in self._models.values():
             await model.close()
         for resources in self._resources.values():

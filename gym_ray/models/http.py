@@ -24,6 +24,7 @@ from gym_ray.models.addresses import Address
 from gym_ray.models.failure import CallFailure, invalid_reply
 from gym_ray.models.retry import parse_retry_after
 from gym_ray.types.errors import FailureKind, RolloutError, Stage, describe
+from gym_ray.types.trace import traceparent
 
 KEEPALIVE_S = 60.0
 _SOCKET_OPTIONS = {
@@ -114,11 +115,17 @@ class Transport:
         """
         session = self._session or self._open()
         method = "GET" if body is None else "POST"
+        traced = traceparent()
         try:
             async with (
                 asyncio.timeout_at(deadline),
                 session.request(
-                    method, address.url(route), data=body, allow_redirects=False, proxy=address.proxy
+                    method,
+                    address.url(route),
+                    data=body,
+                    headers={"traceparent": traced} if traced else None,
+                    allow_redirects=False,
+                    proxy=address.proxy,
                 ) as response,
             ):
                 body, headers = await response.read(), response.headers

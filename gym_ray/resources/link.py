@@ -32,6 +32,7 @@ from gym_ray.resources.wire import pack
 from gym_ray.types.errors import FailureKind, RolloutError, describe
 from gym_ray.types.items import Item
 from gym_ray.types.outcome import Reward
+from gym_ray.types.trace import traceparent
 from gym_ray.types.trajectory import Trajectory
 
 FLIGHTS = 2
@@ -255,7 +256,9 @@ class RemoteSession:
 
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> str:
         """See ``ResourcesSession``."""
-        text: str = await self._link.ask(self._epoch, "tool", self._number, name, arguments)
+        traced = traceparent()
+        more = (traced,) if traced else ()
+        text: str = await self._link.ask(self._epoch, "tool", self._number, name, arguments, *more)
         return text
 
     async def step(self, action: list[Item]) -> StepResult:

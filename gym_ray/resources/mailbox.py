@@ -5,7 +5,7 @@ that one value that cannot travel spoils nothing but itself. A session goes by t
 seeded it. Operations::
 
     seed    raw row, rollout id          -> observation
-    tool    session, name, arguments     -> text
+    tool    session, name, arguments     -> text (a fourth argument: the trace context that it runs in)
     step    session, action              -> StepResult
     verify  session, packed trajectory   -> Reward
     group   raw row, packed trajectories -> list of Rewards
@@ -26,6 +26,7 @@ from gym_ray.resources.host import Host
 from gym_ray.resources.sessions import HostSession
 from gym_ray.resources.wire import unpack
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage, describe
+from gym_ray.types.trace import CURRENT
 
 Answer = tuple[int, bytes]
 
@@ -132,6 +133,7 @@ class Mailbox:
             reason = "the resources actor does not know this session"
             raise RolloutError(FailureKind.SESSION_LOST, STAGES[op], reason, terminal=False)
         if op == "tool":
+            CURRENT.set("".join(arguments[3:]))
             return await entry.session.call_tool(arguments[1], arguments[2])
         if op == "step":
             return await entry.session.step(arguments[1])

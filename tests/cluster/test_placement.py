@@ -25,7 +25,7 @@ POOLS = ("policy", "agents", "sandbox")
 
 
 def scripted(**settings: Any) -> ModelConfig:
-    settings = {"engine": SCRIPTED, "num_cpus": 0.1, "startup_timeout_s": 60.0} | settings
+    settings = {"engine": SCRIPTED, "num_cpus": 0.1, "startup_timeout_s": 120.0} | settings
     return ModelConfig(kind="vllm", name="scripted", timeout_s=60.0, serve=ServeConfig(**settings))
 
 
