@@ -72,6 +72,20 @@ class CollectConfig(Settings):
     """Go on where an earlier run in the same directory stopped. false: refuse to touch such a directory."""
 
 
+class TrackersConfig(Settings):
+    """Experiment trackers that get the run's metrics and some of its rollouts (``trackers.*``). Their own variables
+    say where they are and who asks (``WANDB_API_KEY``, ``WANDB_MODE``, ``MLFLOW_TRACKING_URI``)."""
+
+    to: list[Literal["wandb", "mlflow"]] = []
+    """Which: `wandb`, `mlflow`; the package of that name (or `mlflow-skinny`) must be installed."""
+    project: str = "gym_ray"
+    """W&B's project, MLflow's experiment. The run is called like its directory."""
+    samples: int = 50
+    """Rollouts that go along at the end, evenly over the tasks."""
+    every_s: float = 10.0
+    """Seconds between two reports while the run goes on."""
+
+
 class RunConfig(Settings):
     """One run: everything that decides what it makes."""
 
@@ -91,6 +105,8 @@ class RunConfig(Settings):
     """The agent loop's limits."""
     collect: CollectConfig = Field(default_factory=CollectConfig)
     """How rollouts are made."""
+    trackers: TrackersConfig = Field(default_factory=TrackersConfig)
+    """Experiment trackers that are told."""
 
     @model_validator(mode="after")
     def _check_agents(self) -> RunConfig:

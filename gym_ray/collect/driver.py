@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.judges import asked_judges
 from gym_ray.collect.meters import Meters
 from gym_ray.collect.output.finalize import Summary, finalize
+from gym_ray.collect.output.sinks import Sinks
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
 from gym_ray.collect.quiet import quiet
@@ -62,10 +64,13 @@ def collect(config: RunConfig) -> Summary:
     plan = copy_plan(run, RunDir.open(config.recorded)) if config.recorded else write_plan(run, config, servers)
     write_config(run, settings)
     with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
+        console = Console(file=terminal)
+        sinks = Sinks(config, run, partial(console.print, markup=False))
         rest = remaining(run, plan)
         if rest.rollouts:
-            _run(run, config, plan, rest, judges, interrupts, Console(file=terminal))
+            _run(run, config, plan, rest, judges, interrupts, console, sinks)
         summary = finalize(run, config, plan)
+        sinks.end(summary)
     return replace(summary, interrupted=interrupts.count > 0)
 
 
@@ -77,6 +82,7 @@ def _run(
     asked: list[str],
     interrupts: Interrupts,
     console: Console,
+    sinks: Sinks,
 ) -> None:
     with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
@@ -87,7 +93,8 @@ def _run(
         )
         flow = _Flow(plan, run, setup, rest)
         meters = Meters(run.root.rstrip("/").rpartition("/")[2], plan.rollouts)
-        flow.watch(setup.board, progress, meters, interrupts, Watchdog(config.collect.watchdog_s))
+        watchdog = Watchdog(config.collect.watchdog_s)
+        flow.watch(setup.board, progress, [meters.update, sinks.progress], interrupts, watchdog)
 
 
 class _Flow:
@@ -105,8 +112,15 @@ class _Flow:
         except BaseException as error:
             self._error = error
 
-    def watch(self, board: Any, progress: Progress, meters: Meters, interrupts: Interrupts, watchdog: Watchdog) -> None:
-        """Show progress until the last block is in; pass on interrupts."""
+    def watch(
+        self,
+        board: Any,
+        progress: Progress,
+        told: list[Callable[..., None]],
+        interrupts: Interrupts,
+        watchdog: Watchdog,
+    ) -> None:
+        """Show progress until the last block is in, and tell ``told``; pass on interrupts."""
         self._thread.start()
         stopping = False
         while self._thread.is_alive():
@@ -122,7 +136,8 @@ class _Flow:
             tally = _read(board)
             if tally is not None:
                 progress.show(tally)
-                meters.update(tally)
+                for tell in told:
+                    tell(tally)
                 report = watchdog.look(time.monotonic(), tally)
                 if report:
                     progress.say(report)
@@ -131,7 +146,8 @@ class _Flow:
         tally = _read(board)
         if tally is not None:
             progress.show(tally, last=True)
-            meters.update(tally, last=True)
+            for tell in told:
+                tell(tally, last=True)
 
 
 def _read(board: Any) -> Tally | None:

@@ -55,6 +55,7 @@ FREE: dict[str, str] = {
     "model.serve.env.*": "the hosts it runs on",
     "model.serve.startup_timeout_s": "patience",
     "agent.rollout_timeout_s": "patience",
+    "trackers.*": "who is told",
     "envs.*.placement": "where it runs",
     "envs.*.num_*": "size of the pool",
     "envs.*.resources.*": "where it runs",
