@@ -71,7 +71,7 @@ def run(words: Sequence[str]) -> int:
     if print_only:
         print(config_text(config), end="")
         return DONE
-    return _collect(config, words)
+    return run_collection(config, f"gym-ray collect {shlex.join(words)}")
 
 
 def config_text(config: RunConfig) -> str:
@@ -102,11 +102,12 @@ def _model_name(arguments: Arguments) -> str:
     return given.strip("'").rpartition("/")[2] or arguments.choices.get("model", "tiny")
 
 
-def _collect(config: RunConfig, words: Sequence[str]) -> int:
+def run_collection(config: RunConfig, command: str) -> int:
+    """Collect, and say how it went; the exit code. ``command``: what goes on with an interrupted run."""
     from gym_ray.cli.tables import print_summary
     from gym_ray.collect.driver import collect
 
-    resume = f"to go on: gym-ray collect {shlex.join(words)}"
+    resume = f"to go on: {command}"
     print(f"run directory: {config.run_dir}", file=sys.stderr)
     try:
         summary = collect(config)

@@ -5,7 +5,8 @@ settings, ``model=CHOICE`` its model, ``judges.NAME=CHOICE`` a judge, and ``env=
 environments.
 
 ``model=tiny`` (or a recipe that says so itself) makes a rehearsal: the whole shape on one machine. The policy then
-judges as well, and what is sized for a cluster is sized for a laptop. What the words say goes before that.
+judges as well, what is sized for a cluster is sized for a laptop, and environments that NeMo Gym hosts are left out.
+What the words say goes before that.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from gym_ray.types.errors import UserError
 MARK = "# @package _global_"
 """How a recipe's file begins. Other files of a family (``_base.yaml``) are parts of recipes."""
 EMBEDDED = "gym_ray.models.tiny"
+HOSTED = "gym_ray.integrations.nemo_gym:NemoGym"
+"""Environments that need NeMo Gym itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A composed recipe. ``rehearsal``: the embedded model plays all parts."""
+    """A composed recipe. ``rehearsal``: the embedded model plays all parts, without the environments ``left_out``."""
 
     name: str
     config: RecipeConfig
     rehearsal: bool
+    left_out: tuple[str, ...] = ()
 
 
 def recipe_names() -> list[str]:
@@ -68,17 +72,18 @@ def compose_recipe(name: str, words: Sequence[str] = ()) -> Recipe:
     if name not in known:
         near = get_close_matches(name, known, 1)
         raise UserError(f"no recipe `{name}`; {f'nearest: {near[0]}' if near else 'there are: ' + ', '.join(known)}")
-    directory = next((word for word in words if word.startswith("run_dir=")), f"run_dir=runs/{name.replace('/', '-')}")
-    words = [word for word in words if not word.startswith("run_dir=")]
-    plain, _ = compose_settings([directory], RecipeConfig, Base(name))
-    kept, words = _kept(words, plain)
-    base = Base(name, tuple(plain.envs), tuple(plain.judges))
+    plain, _ = compose_settings(["run_dir=unused"], RecipeConfig, Base(name))
     chosen = next((word for word in reversed(words) if word.startswith("model=")), None)
     rehearsal = chosen == "model=tiny" if chosen else EMBEDDED in (plain.model.serve.path or "")
-    smaller = _rehearsal(plain, words) if rehearsal else []
-    config, _ = compose_settings([directory, *smaller, *words], RecipeConfig, base)
-    envs = {env: config.envs[env] for env in config.envs if not kept or env in kept}
-    return Recipe(name, config.model_copy(update={"envs": envs}), rehearsal)
+    kept, words = _kept(words, plain)
+    before = [f"run_dir=runs/{name.replace('/', '-')}{'-rehearsal' if rehearsal else ''}"]
+    before += _files(plain, kept, words) if kept else []
+    before += _smaller(plain, words) if rehearsal else []
+    base = Base(name, tuple(plain.envs), tuple(plain.judges))
+    config, _ = compose_settings([*before, *words], RecipeConfig, base)
+    left_out = tuple(env for env in kept or plain.envs if rehearsal and plain.envs[env].server == HOSTED)
+    envs = {env: config.envs[env] for env in kept or config.envs if env not in left_out}
+    return Recipe(name, config.model_copy(update={"envs": envs}), rehearsal, left_out)
 
 
 def _kept(words: Sequence[str], plain: RecipeConfig) -> tuple[list[str], list[str]]:
@@ -89,7 +94,15 @@ def _kept(words: Sequence[str], plain: RecipeConfig) -> tuple[list[str], list[st
     return kept, [word for word in words if not word.startswith("env=")]
 
 
-def _rehearsal(plain: RecipeConfig, words: Sequence[str]) -> list[str]:
+def _files(plain: RecipeConfig, kept: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The words that give each environment its own file: rows of the others are not even read."""
+    if any(word.startswith(("tasks=", "tasks.path=")) for word in words):
+        return []
+    folder = plain.recipe.data.folder
+    return ["tasks.path=null", *(f"envs.{env}.tasks={folder}/train/{env}.jsonl" for env in kept)]
+
+
+def _smaller(plain: RecipeConfig, words: Sequence[str]) -> list[str]:
     """The words that make one machine enough."""
     judged = any(word.startswith(("judge=", "judges.")) for word in words)
     smaller = ["collect.num_agents=1", "collect.in_flight=64", "agent.rollout_timeout_s=300"]

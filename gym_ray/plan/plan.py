@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gym_ray.collect.judges import asked_judges
 from gym_ray.models.config import ModelConfig
 from gym_ray.plan.architecture import Architecture, architecture_of
 from gym_ray.plan.recipe import Fact, RecipeConfig, lookup
@@ -73,7 +72,7 @@ def make_plan(config: RecipeConfig) -> Plan:
     """The plan.
 
     Raises:
-        UserError: an environment cannot be loaded, or asks a judge that there is not.
+        UserError: an environment's class cannot be found.
     """
     recipe, collect = config.recipe, config.collect
     pools = list(_pools(config))
@@ -100,10 +99,10 @@ def fact_rows(config: RecipeConfig) -> list[FactRow]:
 def _pools(config: RecipeConfig) -> Iterator[Pool]:
     nodes, hardware = config.recipe.nodes, config.recipe.hardware
     yield _pool(POLICY_POOL, config.model, nodes.get(POLICY_POOL, 0), hardware.gpu_memory_gb)
-    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
-    for name in asked_judges(config, servers):
-        if name != POLICY_POOL:
-            yield _pool(name, config.judges[name], nodes.get(name, 0), hardware.gpu_memory_gb)
+    asked = {environment.judge for environment in config.envs.values()}
+    for name, judge in config.judges.items():
+        if name in asked:
+            yield _pool(name, judge, nodes.get(name, 0), hardware.gpu_memory_gb)
     trained = nodes.get(TRAINING_POOL, 0)
     if trained:
         yield Pool(TRAINING_POOL, "NeMo-RL", trained, 1, trained * hardware.gpus_per_node, 0)

@@ -77,6 +77,8 @@ class Data(Settings):
     """The file of it that this recipe takes."""
     validation_rows: int
     """The last rows of the file that are for validation."""
+    routes: dict[str, str] = Field(default_factory=dict)
+    """Environments of rows whose data set has KEY in its name, where the agent's name does not tell."""
     folder: str
     """Where ``gym-ray tasks prepare`` puts what it makes of the file."""
 
