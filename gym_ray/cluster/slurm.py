@@ -46,16 +46,17 @@ drain() {
 trap 'drain "the time limit is near"' USR1
 trap 'drain "asked to end"' TERM
 
-if @WRAP@ray symmetric-run --help >/dev/null 2>&1; then
+on_head() { srun @STEP@ --overlap --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" @WRAP@"$@"; }
+if on_head ray symmetric-run --help >/dev/null 2>&1; then
   srun @STEP@ --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 @WRAP@ray symmetric-run --address "$address" \
     --min-nodes "$SLURM_JOB_NUM_NODES" $options -- bash -c "$command" &
 else # Ray before 2.49
   start="ray start --block $options"
-  srun @STEP@ --overlap --nodes=1 --ntasks=1 @WRAP@$start --head --node-ip-address="${address%:*}" --port=@PORT@ &
-  until @WRAP@ray health-check --address "$address" >/dev/null 2>&1; do sleep 2; done
+  on_head $start --head --node-ip-address="${address%:*}" --port=@PORT@ &
+  until on_head ray health-check --address "$address" >/dev/null 2>&1; do sleep 2; done
   [ "$SLURM_JOB_NUM_NODES" = 1 ] || srun @STEP@ --overlap --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks-per-node=1 \
-    --exclude="$(hostname -s)" @WRAP@$start --address="$address" &
-  @WRAP@bash -c "$command" &
+    --exclude="$SLURMD_NODENAME" @WRAP@$start --address="$address" &
+  on_head bash -c "$command" &
 fi
 work=$!
 code=0
@@ -123,8 +124,9 @@ def _container(slurm: SlurmConfig) -> tuple[str, str]:
         return "", ""
     image = shlex.quote(slurm.container)
     if slurm.container_runtime == "enroot":
-        mounts = f" --container-mounts={shlex.quote(','.join(slurm.mounts))}" if slurm.mounts else ""
-        return f"--container-image={image}{mounts} --container-name=gym-ray", ""
+        # The script reads the command's process id from a file in /tmp.
+        mounts = shlex.quote(",".join(["/tmp:/tmp", *slurm.mounts]))
+        return f"--container-image={image} --container-mounts={mounts} --container-name=gym-ray", ""
     mounts = "".join(f" --bind {shlex.quote(mount)}" for mount in slurm.mounts)
     gpus = " --nv" if slurm.gpus_per_node else ""
     return "", f"apptainer exec{gpus}{mounts} {image} "
