@@ -157,7 +157,17 @@ class ClusterConfig(Settings):
     project: str = "."
     """Folder that is packed and sent along: environments and task files in it are found under the same relative
     paths. What `.gitignore` and `.rayignore` name stays here."""
-    excludes: list[str] = [".git/", ".venv*/", "runs/", "__pycache__/", ".env", "*.pem", "*.key", "id_rsa*", "id_ed25519*"]
+    excludes: list[str] = [
+        ".git/",
+        ".venv*/",
+        "runs/",
+        "__pycache__/",
+        ".env",
+        "*.pem",
+        "*.key",
+        "id_rsa*",
+        "id_ed25519*",
+    ]
     """Patterns, as in `.gitignore`, of what stays here besides."""
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the job, for everybody to see. Secrets do not belong here."""
