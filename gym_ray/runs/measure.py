@@ -80,7 +80,8 @@ class Measured:
     def profile_row(self, planned: int | None) -> dict[str, Any]:
         """One line of ``--tasks``: columns of NeMo Gym's reward profiles and of profiled training blends.
 
-        Rewards and tokens are of the scored rollouts. ``planned``: rollouts that the task was to have.
+        Rewards and tokens are of the scored rollouts. ``planned``: rollouts that the task was to have. ``sample``:
+        the task's row, where the group has it.
         """
         outcomes, passed = Counter(row.outcome for row in self.rows), sum(self.successes)
         infos = [_info(row) for row in self.scored]
@@ -101,7 +102,8 @@ class Measured:
         }
         for name in ("reward", "input_tokens", "output_tokens", "total_tokens"):
             row |= _spread(name, [info[name] for info in infos])
-        return row | {f"mean/{name}": value for name, value in self.components().items()}
+        row |= {f"mean/{name}": value for name, value in self.components().items()}
+        return row if self.group.row is None else {**row, "sample": self.group.row}
 
 
 def transcript(items: Iterable[Item]) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gym_ray.collect.output.metrics import Histogram
+from gym_ray.collect.rundir import PLAN, RunDir
 from gym_ray.runs.estimators import majority_at, pass_all, pass_at
 from gym_ray.runs.groups import read_groups
 from gym_ray.runs.measure import Measured, tool_errors
@@ -180,12 +181,13 @@ def profile_run(
     """The profile of a run: ``{run, state, rollouts: {expected, found}, environments: {name: ...}, notes}``.
 
     ``ks``: the k of pass@k; by default powers of two up to the run's rollouts per task, and that itself. ``each``:
-    called with one row per task (:meth:`Measured.profile_row`) on the way.
+    called with one row per task (:meth:`Measured.profile_row`) on the way, with the planned task if it is still there.
 
     Raises:
         UserError: no run there, nothing in it yet, or a damaged shard.
     """
-    return profile_groups(read_run(address), read_groups(address, prompts=False), thresholds, ks, each)
+    tasks = each is not None and bool(RunDir(address).names(PLAN, ".parquet"))
+    return profile_groups(read_run(address), read_groups(address, prompts=False, tasks=tasks), thresholds, ks, each)
 
 
 def profile_groups(

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gym_ray.cli.main import main
+from gym_ray.collect.rundir import PLAN
+from gym_ray.collect.tasks.plan import SCHEMA
 from gym_ray.runs.profile import Thresholds, default_ks, profile_run
 from gym_ray.runs.read import read_run
 from gym_ray.types.errors import UserError
@@ -210,6 +214,18 @@ def test_the_verb_prints_and_writes(
     assert first["raw_rewards_and_lengths"] == [{"_ng_rollout_index": 0, "reward": 1.0, **lengths}]
     assert (first["reward_profile_completion_pct"], first["missing_num_rollouts"]) == (100.0, 0)
     assert (first["output_tokens/mean"], first["output_tokens/std"]) == (20.0, None)
+    assert "sample" not in first, "this run has no plan any more"
+
+
+def test_rows_of_tasks_carry_the_task(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [scripted(task, 0) for task in range(3)], per_task=1)
+    facts = [("t", "quiz", 0, 1, task, 1, b'{"question": "q%d"}' % task) for task in range(3)]
+    plan = [dict(zip(SCHEMA.names, (task, *its), strict=True)) for task, its in enumerate(facts)]
+    Path(run, PLAN).mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(plan, SCHEMA), f"{run}/{PLAN}/part-00000.parquet")
+    rows: list[dict[str, Any]] = []
+    profile_run(run, each=rows.append)
+    assert [row["sample"]["question"] for row in rows] == ["q0", "q1", "q2"]
 
 
 @pytest.mark.parametrize(
