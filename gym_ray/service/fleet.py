@@ -124,6 +124,15 @@ class Fleet:
         Raises:
             UserError: the row is no task of this run.
         """
+        raw, environment, task_id = self.check(row, environment)
+        if number is None:
+            number = self._next
+        self._next = max(self._next, number + 1)
+        count = self._config.collect.rollouts_per_task if rollouts is None else rollouts
+        return PlannedTask(number, task_id, environment, 0, count, raw, tuple(endpoints))
+
+    def check(self, row: dict[str, Any] | bytes, environment: str | None = None) -> tuple[bytes, str, str]:
+        """The row as JSON, its environment and its task id. Raises UserError: it is no task of this run."""
         try:
             raw = row if isinstance(row, bytes) else orjson.dumps(row)
             parsed = parse_row(raw)
@@ -131,14 +140,9 @@ class Fleet:
             if environment not in self._config.envs:
                 raise BadTask(f"environment: `{environment}` is not chosen (chosen: {', '.join(self._config.envs)})")
             self._rules.check(parsed, environment)
-            task_id, _ = task_id_of(parsed, raw)
+            return raw, environment, task_id_of(parsed, raw)[0]
         except (BadTask, orjson.JSONEncodeError) as error:
             raise UserError("; ".join(map(str, error.args))) from None
-        if number is None:
-            number = self._next
-        self._next = max(self._next, number + 1)
-        count = self._config.collect.rollouts_per_task if rollouts is None else rollouts
-        return PlannedTask(number, task_id, environment, 0, count, raw, tuple(endpoints))
 
     async def run_group(self, task: PlannedTask) -> list[Rollout]:
         """All rollouts of ``task``, in order of index: scored, masked or failed. To be asked once per group.
@@ -164,6 +168,11 @@ class Fleet:
         seat.unsent.append(task)
         seat.wake.set()
         return await asyncio.shield(group.records)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next planned group gets: above all that the run directory has seen."""
+        return self._next
 
     @property
     def in_flight(self) -> int:

@@ -72,7 +72,7 @@ async def test_a_new_fleet_goes_on_with_numbers_and_with_groups_that_the_old_one
     fleet = Fleet(config)
     await fleet.start()
     first = fleet.plan(row("sum", "sum 1 1", expected=2), rollouts=4)
-    second = fleet.plan(row("sum", "sum 2 1", expected=3), rollouts=12)
+    second = fleet.plan(row("sum", "sum 2 1", expected=3), rollouts=40)
     await fleet.run_group(first)
     lost = asyncio.ensure_future(fleet.run_group(second))
     await asyncio.to_thread(wait_for, lambda: len(scan(RunDir(config.run_dir)).done) > 4, 20, "a rollout of it")
@@ -83,11 +83,11 @@ async def test_a_new_fleet_goes_on_with_numbers_and_with_groups_that_the_old_one
     again = Fleet(config)
     await again.start()
     assert again.plan(second.row).number == 2
-    rollouts = await again.run_group(again.plan(second.row, rollouts=12, number=second.number))
+    rollouts = await again.run_group(again.plan(second.row, rollouts=40, number=second.number))
     await again.close()
-    assert [one.rollout_index for one in rollouts] == list(range(12))
+    assert [one.rollout_index for one in rollouts] == list(range(40))
     index = scan(RunDir(config.run_dir))
-    assert len(half.done) < len(index.done) == 16
+    assert len(half.done) < len(index.done) == 44
     assert index.duplicates == 0
 
 

@@ -57,6 +57,10 @@ class ModelControl:
         """The newest policy version: that of every replica, or what it is on its way to."""
         return self._state.read().version
 
+    def paused(self) -> bool:
+        """Whether the model is to sample nothing."""
+        return self._state.read().paused
+
     def update_weights(
         self,
         path: str | None = None,
