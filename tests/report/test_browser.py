@@ -15,6 +15,9 @@ from tests.support.shown_runs import EVIL, WEIGHTS, LiveRun, shown_rollouts, sho
 from tests.support.views import viewed
 
 pytestmark = pytest.mark.browser
+TOLD = """document.title + document.body.innerText + [...document.querySelectorAll('body *')].map(
+    one => one.ariaLabel + one.title + (one.tagName === 'OPTION' ? one.text : '')).join()"""
+"""What the page shows and what it says to a screen reader."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -71,8 +74,13 @@ def rows(page: Any) -> list[str]:
     return [text.replace("\n", " ") for text in page.locator(".row").all_inner_texts()]
 
 
+def until(page: Any, selector: str, text: str) -> None:
+    """Wait for an element that says ``text``. (The page's policy forbids the driver to wait with code of its own.)"""
+    page.locator(selector, has_text=text).first.wait_for()
+
+
 def summary(page: Any, text: str) -> None:
-    page.wait_for_function("text => document.querySelector('.list-summary')?.textContent.includes(text)", arg=text)
+    until(page, ".list-summary", text)
 
 
 def test_the_overview_has_every_part(page: Any, url: str) -> None:
@@ -88,7 +96,7 @@ def test_the_overview_has_every_part(page: Any, url: str) -> None:
         "Run",
     ]
     charts = page.locator("svg[role=img]")
-    page.wait_for_function("document.querySelectorAll('svg[role=img]').length >= 11")
+    charts.nth(10).wait_for()
     assert all(one.get_attribute("aria-label") for one in charts.all())
     cells = page.locator("tbody tr", has_text="office").first.inner_text().split()
     assert cells[1:6] == ["7", "26", "1", "1", "0"]
@@ -106,9 +114,9 @@ def test_filters_go_together(page: Any, url: str) -> None:
     page.fill("[name=reward_min]", "0.5")
     summary(page, "of 15")
     page.select_option("[name=sort]", "reward")
-    page.wait_for_function("document.querySelector('.row-reward').textContent === '0.5'")
+    until(page, ".row:first-child .row-reward", "0.5")
     page.select_option("[name=descending]", "1")
-    page.wait_for_function("document.querySelector('.row-reward').textContent === '1'")
+    until(page, ".row:first-child .row-reward", "1")
     page.fill("[name=text]", "person 7 of TASK 4")
     summary(page, "found in 15 of 15")
     assert all("office-4" in row for row in rows(page))
@@ -179,7 +187,7 @@ def test_all_of_it_by_keyboard(page: Any, url: str) -> None:
     assert outline != "none"
     for _ in range(3):
         page.keyboard.press("ArrowDown")
-    page.wait_for_function("document.querySelector('.verdict h2')?.textContent === 'office-0 #2'")
+    until(page, ".verdict h2", "office-0 #2")
     assert page.locator(".row[aria-selected=true]").count() == 1
     assert page.evaluate("document.getElementById('rows').getAttribute('aria-activedescendant')") == "row-2"
     page.focus("#tab-conversation")
@@ -207,7 +215,7 @@ def test_hostile_text_is_shown_and_does_nothing(page: Any, url: str) -> None:
     for tab in ("group", "row", "tokens"):
         page.click(f"#tab-{tab}")
         page.wait_for_selector({"group": ".side", "row": ".fields", "tokens": ".flow"}[tab])
-    assert "\u202e" not in page.content().split('<script type="application/json"')[0]
+    assert "\u202e" not in page.evaluate(TOLD)
     options = page.locator("[name=environment] option").all_text_contents()
     assert EVIL.replace("\u202e", "⟨RLO⟩") in options
 
@@ -254,5 +262,5 @@ def test_a_live_run_grows_while_it_is_watched(page: Any, tmp_path: Path) -> None
         page.click("#to-overview")
         page.wait_for_selector("td")
         run.finish(*rollouts[20:])
-        page.wait_for_function("document.querySelector('#state').textContent.includes('36 of 36')")
-        page.wait_for_function("document.querySelector('tbody')?.textContent.includes('evil')", timeout=60_000)
+        until(page, "#state", "36 of 36")
+        page.locator("tbody", has_text="evil").first.wait_for(timeout=60_000)

@@ -15,6 +15,7 @@ from gym_ray.runs.read import RunRecord
 from gym_ray.types.errors import UserError
 
 FILE, PACKAGE = "tokenizer.json", "package://"
+_SPACE = "\u2581"
 
 
 class TokenTexts:
@@ -36,8 +37,12 @@ class TokenTexts:
         return found
 
     def _text(self, token: int) -> str:
+        piece: str = self._tokenizer.id_to_token(token) or ""
         text: str = self._tokenizer.decode([token], skip_special_tokens=False)
-        return self._tokenizer.id_to_token(token) or text if "\ufffd" in text or not text else text
+        if not text or "\ufffd" in text:
+            return piece
+        # SentencePiece drops the space that begins a text.
+        return f" {text}" if piece.startswith(_SPACE) and not text.startswith(" ") else text
 
 
 def token_texts(record: RunRecord, given: str | None = None) -> TokenTexts:

@@ -2,11 +2,34 @@
 // (control characters, terminal escapes, bidirectional and invisible ones) is shown by its code point.
 const HIDDEN = new RegExp(
   '[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f' +
-  '\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0e\\ufeff\\uffa0\\ufff0-\\ufffb' +
-  '\\ud800-\\udfff\\u{e0000}-\\u{e0fff}]', 'u');
-const NAMES = {0: 'NUL', 7: 'BEL', 8: 'BS', 11: 'VT', 12: 'FF', 13: 'CR', 27: 'ESC', 127: 'DEL', 0x200b: 'ZWSP',
-  0x200d: 'ZWJ', 0x200e: 'LRM', 0x200f: 'RLM', 0x202a: 'LRE', 0x202b: 'RLE', 0x202c: 'PDF', 0x202d: 'LRO',
-  0x202e: 'RLO', 0x2066: 'LRI', 0x2067: 'RLI', 0x2068: 'FSI', 0x2069: 'PDI', 0xfeff: 'BOM'};
+    '\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0e\\ufeff\\uffa0\\ufff0-\\ufffb' +
+    '\\ud800-\\udfff\\u{e0000}-\\u{e0fff}]',
+  'u',
+);
+const NAMES = {
+  0: 'NUL',
+  7: 'BEL',
+  8: 'BS',
+  11: 'VT',
+  12: 'FF',
+  13: 'CR',
+  27: 'ESC',
+  127: 'DEL',
+  0x200b: 'ZWSP',
+  0x200d: 'ZWJ',
+  0x200e: 'LRM',
+  0x200f: 'RLM',
+  0x202a: 'LRE',
+  0x202b: 'RLE',
+  0x202c: 'PDF',
+  0x202d: 'LRO',
+  0x202e: 'RLO',
+  0x2066: 'LRI',
+  0x2067: 'RLI',
+  0x2068: 'FSI',
+  0x2069: 'PDI',
+  0xfeff: 'BOM',
+};
 
 function codeName(character) {
   const code = character.codePointAt(0);
@@ -52,21 +75,37 @@ function build(element, attributes, children) {
 }
 
 // h('p', {class: 'note', onclick: ...}, 'text', node, [more])
-function h(tag, attributes, ...children) { return build(document.createElement(tag), attributes, children); }
-function svg(tag, attributes, ...children) { return build(document.createElementNS(SVG, tag), attributes, children); }
+function h(tag, attributes, ...children) {
+  return build(document.createElement(tag), attributes, children);
+}
+function svg(tag, attributes, ...children) {
+  return build(document.createElementNS(SVG, tag), attributes, children);
+}
 
 // A table: columns are {title, number, hint}; rows are lists of cells (text or nodes), the first one a row's heading.
 function table(label, columns, rows) {
-  const head = columns.map(one => h('th', {scope: 'col', class: one.number ? 'number' : null, title: one.hint}, one.title));
-  const body = rows.map(row => h('tr', null, row.map((cell, at) =>
-    h(at ? 'td' : 'th', {scope: at ? null : 'row', class: columns[at].number ? 'number' : null}, cell))));
-  return h('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
-    h('table', null, h('thead', null, h('tr', null, head)), h('tbody', null, body)));
+  const head = columns.map(one =>
+    h('th', { scope: 'col', class: one.number ? 'number' : null, title: one.hint }, one.title),
+  );
+  const body = rows.map(row =>
+    h(
+      'tr',
+      null,
+      row.map((cell, at) =>
+        h(at ? 'td' : 'th', { scope: at ? null : 'row', class: columns[at].number ? 'number' : null }, cell),
+      ),
+    ),
+  );
+  return h(
+    'div',
+    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label },
+    h('table', null, h('thead', null, h('tr', null, head)), h('tbody', null, body)),
+  );
 }
 
 // Draws what depends on the width of its place, again whenever that changes.
 function responsive(className, draw) {
-  const place = h('div', {class: className});
+  const place = h('div', { class: className });
   let drawn = 0;
   new ResizeObserver(() => {
     const width = Math.floor(place.clientWidth);

@@ -1,8 +1,10 @@
 // Numbers as people read them. A number that does not exist is a dash.
 const DASH = '–';
-const whole = new Intl.NumberFormat('en-US', {maximumFractionDigits: 0});
+const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 
-function count(value) { return value === null || value === undefined ? DASH : whole.format(value); }
+function count(value) {
+  return value === null || value === undefined ? DASH : whole.format(value);
+}
 
 function decimal(value, digits = 3) {
   if (value === null || value === undefined) return DASH;
@@ -16,7 +18,9 @@ function reward(value) {
   return String(Number(value.toFixed(3))).replace('-', '−');
 }
 
-function percent(value, digits = 1) { return value === null || value === undefined ? DASH : decimal(100 * value, digits) + ' %'; }
+function percent(value, digits = 1) {
+  return value === null || value === undefined ? DASH : decimal(100 * value, digits) + ' %';
+}
 
 function seconds(value) {
   if (value === null || value === undefined) return DASH;
@@ -28,24 +32,38 @@ function seconds(value) {
   return minutes < 120 ? minutes + ' min ' + Math.floor(value % 60) + ' s' : decimal(value / 3600, 1) + ' h';
 }
 
-function rate(value) { return value >= 100 ? count(value) : decimal(value, value >= 10 ? 1 : 2); }
+function rate(value) {
+  return value >= 100 ? count(value) : decimal(value, value >= 10 ? 1 : 2);
+}
 
-function when(unix) { return unix ? new Date(unix * 1000).toISOString().replace('T', ' ').slice(0, 19) + ' UTC' : DASH; }
+function when(unix) {
+  return unix ? new Date(unix * 1000).toISOString().replace('T', ' ').slice(0, 19) + ' UTC' : DASH;
+}
 
 function interval(estimate, digits = 3) {
   if (!estimate) return DASH;
   if (estimate.low === null) return decimal(estimate.mean, digits);
-  return [decimal(estimate.mean, digits) + ' ',
-    h('span', {class: 'quiet'}, '[' + decimal(estimate.low, digits) + ', ' + decimal(estimate.high, digits) + ']')];
+  return [
+    decimal(estimate.mean, digits) + ' ',
+    h('span', { class: 'quiet' }, '[' + decimal(estimate.low, digits) + ', ' + decimal(estimate.high, digits) + ']'),
+  ];
 }
 
 function intervalText(estimate) {
   if (!estimate) return 'none';
-  return decimal(estimate.mean) + (estimate.low === null ? '' : ' [' + decimal(estimate.low) + ', ' + decimal(estimate.high) + ']');
+  return (
+    decimal(estimate.mean) +
+    (estimate.low === null ? '' : ' [' + decimal(estimate.low) + ', ' + decimal(estimate.high) + ']')
+  );
 }
 
 // The outcome as a sign and a word: never by colour alone.
-const SIGNS = {scored: '●', masked: '◐', failed: '✕'};
+const SIGNS = { scored: '●', masked: '◐', failed: '✕' };
 function outcomeMark(outcome, word = true) {
-  return h('span', {class: 'outcome ' + outcome}, h('span', {'aria-hidden': 'true'}, SIGNS[outcome] || '?'), word ? ' ' + outcome : null);
+  return h(
+    'span',
+    { class: 'outcome ' + outcome },
+    h('span', { 'aria-hidden': 'true' }, SIGNS[outcome] || '?'),
+    word ? ' ' + outcome : null,
+  );
 }
