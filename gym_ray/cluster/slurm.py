@@ -46,7 +46,7 @@ drain() {
 trap 'drain "the time limit is near"' USR1
 trap 'drain "asked to end"' TERM
 
-on_head() { srun @STEP@ --overlap --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" @WRAP@"$@"; }
+@CLEAN@on_head() { srun @STEP@ --overlap --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" @WRAP@"$@"; }
 if on_head ray symmetric-run --help >/dev/null 2>&1; then
   srun @STEP@ --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 @WRAP@ray symmetric-run --address "$address" \
     --min-nodes "$SLURM_JOB_NUM_NODES" $options -- bash -c "$command" &
@@ -75,12 +75,18 @@ exit "$code"
 """
 
 
+CLEAN = r"""# A job that was killed may have left its Ray behind; these nodes are ours alone.
+srun @STEP@ --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 @WRAP@ray stop --force >/dev/null 2>&1
+"""
+
+
 def script(config: ClusterConfig, words: Sequence[str]) -> str:
     """The script's text; ``words`` are the command's."""
     slurm = config.slurm
     step, wrap = _container(slurm)
     exports = "".join(f" {name}={shlex.quote(value)}" for name, value in config.env.items())
     parts = {
+        "CLEAN": CLEAN if slurm.exclusive else "",
         "HEADER": "\n".join(_header(config)),
         "NAME": config.name,
         "EXPORTS": exports,
