@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gym_ray.types.errors import UserError
@@ -73,7 +74,9 @@ def install() -> None:
     original = getattr(module, CLASS)
     if isinstance(original, StandIn):
         return
-    users = [name for name, one in sys.modules.items() if name != MODULE and getattr(one, CLASS, None) is original]
+    # Looked up without asking the modules: some import more when asked for a name that they lack.
+    held = {name: vars(one).get(CLASS) for name, one in [*sys.modules.items()] if isinstance(one, ModuleType)}
+    users = [name for name, one in held.items() if name != MODULE and one is original]
     if users:
         raise UserError(f"{users[0]} has already taken NeMo-RL's {CLASS}: install gym_ray before importing it")
     setattr(module, CLASS, StandIn(streams(original)))
