@@ -37,6 +37,8 @@ The project's folder goes along; the words after VERB are those of that verb. Ct
 """
 ACTIONS = ("status", "logs", "stop", "resume")
 DETACH = "--detach"
+SHOWN = 60
+"""Characters of a command in the list of jobs."""
 
 
 class SubmitRequest(Settings):
@@ -67,7 +69,7 @@ def run(words: Sequence[str]) -> int:
 
     jobs = Jobs(config)
     if action == "status":
-        _status([jobs.find(rest[1])] if rest[1:] else jobs.list())
+        _show(jobs.find(rest[1])) if rest[1:] else _list(jobs.list())
         return DONE
     if action == "logs":
         return _follow(jobs, rest[1], own)
@@ -151,11 +153,21 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _status(jobs: Sequence[Job]) -> None:
+def _list(jobs: Sequence[Job]) -> None:
     from gym_ray.cli.tables import cell, new_table, output
 
     table = new_table(("job", "status", "started (UTC)", "command"), ())
     for job in jobs:
-        started = "-" if job.started is None else f"{datetime.fromtimestamp(job.started, UTC):%Y-%m-%d %H:%M:%S}"
-        table.add_row(job.id, job.status.lower(), started, cell(shlex.join(job.words) if job.words else "-"))
+        command = shlex.join(job.words)
+        shown = command if len(command) <= SHOWN else f"{command[:SHOWN]}..."
+        table.add_row(job.id, job.status.lower(), _time(job.started), cell(shown))
     output().print(table)
+
+
+def _show(job: Job) -> None:
+    print(f"job      {job.id}\nstatus   {job.status.lower()}\nstarted  {_time(job.started)} UTC")
+    print(f"command  gym-ray {shlex.join(job.words)}\nmessage  {job.message}")
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -108,7 +108,8 @@ def test_detached_stopped_and_resumed(head: Head, project: Callable[[int], Path]
         assert 4 <= len(kept) < tasks
         # It ended in peace: what had landed is in shards already.
         assert json.loads((run / "manifest.json").read_text())
-        assert re.search(rf"{job}\s+stopped", gym_ray("submit", "status", cwd=folder, env=head.env).stdout)
+        listed = gym_ray("submit", "status", cwd=folder, env=head.env).stdout
+        assert re.search(rf"{job}\s+stopped", listed), listed
 
         resumed = gym_ray("submit", "resume", job, cwd=folder, env=head.env)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
