@@ -90,9 +90,14 @@ def _servers(model_url: str) -> Iterator[tuple[str, list[psutil.Process]]]:
             stack.callback(process.wait)
             stack.callback(process.kill)
             processes.append(psutil.Process(process.pid))
-        for address in addresses.values():
-            _wait_for(address)
-        yield addresses["mcqa_simple_agent"], processes
+        try:
+            for address in addresses.values():
+                _wait_for(address)
+            yield addresses["mcqa_simple_agent"], processes
+        except Exception:
+            log.seek(0)
+            print(log.read()[-3000:].decode(errors="replace"), file=sys.stderr)
+            raise
 
 
 def _config(tree: Tree, model_url: str) -> tuple[str, dict[str, str]]:

@@ -64,11 +64,12 @@ def _recording(line: Json | None, examples: list[Json | None]) -> Recording | st
 
 
 def _task_of(line: Json, examples: list[Json | None]) -> Json | None:
-    """The example of the recording's number if it has one, else that with its prompt."""
-    number = line.get("_ng_task_index")
-    if isinstance(number, int) and 0 <= number < len(examples):
-        return examples[number]
-    return next((one for one in examples if one and _prompt(one) == _prompt(line)), None)
+    """The example of the recording's number if its prompt, where it has one, agrees; else one with that prompt."""
+    number, asked = line.get("_ng_task_index"), _prompt(line)
+    own = examples[number] if isinstance(number, int) and 0 <= number < len(examples) else None
+    if own is not None and asked.startswith(_prompt(own)):  # step-wise servers add to it
+        return own
+    return next((one for one in examples if one and _prompt(one) and asked.startswith(_prompt(one))), None)
 
 
 def _lines(file: Path) -> Iterator[Json | None]:
@@ -84,7 +85,13 @@ def _lines(file: Path) -> Iterator[Json | None]:
 
 
 def _prompt(row: Json) -> str:
-    given = row.get("responses_create_params", {}).get("input")
+    given = (row.get("responses_create_params") or {}).get("input")
     if isinstance(given, str):
         return given
-    return "\n".join(str(item.get("content")) for item in given or () if isinstance(item, dict))
+    return "\n".join(_text(item.get("content")) for item in given or () if isinstance(item, dict))
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content or "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gym_ray.resources.gymnasium import StepResult
 from gym_ray.resources.protocol import Resources, ResourcesSession
 from gym_ray.types.errors import MaskRollout, RolloutError
 from gym_ray.types.items import input_items, user_message
@@ -17,6 +18,8 @@ from hosting.recordings import Recording
 
 ROW_TIMEOUT_S = 60.0
 SAME = 1e-6
+ELSEWHERE = ("did not start", "getaddrinfo", "Sandbox provider")
+"""In the reasons of what wants a key, an address or a sandbox."""
 
 
 class Verdict(StrEnum):
@@ -66,10 +69,16 @@ async def _attempt(resources: Resources, recording: Recording, row: dict[str, An
                 await session.close()
     except (MaskRollout, RolloutError) as error:
         return Result(_kind(str(error.kind), error.reason), recording.reward, f"{error.kind}: {error.reason}")
+    except _CutShort as error:
+        return Result(Verdict.STALE, recording.reward, str(error))
     except TimeoutError:
         return Result(Verdict.HUNG, recording.reward, f"nothing within {ROW_TIMEOUT_S:g} s")
     same = abs(value - recording.reward) <= SAME
     return Result(Verdict.REPRODUCED if same else Verdict.DIFFERS, recording.reward, f"{value:g}")
+
+
+class _CutShort(Exception):
+    """The recording holds fewer turns than the episode had."""
 
 
 async def _verify(session: ResourcesSession, recording: Recording, row: dict[str, Any]) -> float:
@@ -90,7 +99,7 @@ async def _call(session: ResourcesSession, item: dict[str, Any]) -> None:
 
 
 async def _play(session: ResourcesSession, recording: Recording, row: dict[str, Any]) -> float:
-    trajectory = Trajectory(input_items(row["responses_create_params"]))
+    trajectory, result = Trajectory(input_items(row["responses_create_params"])), StepResult()
     for turn in recording.turns():
         trajectory.items += turn
         result = await session.step(turn)
@@ -99,7 +108,10 @@ async def _play(session: ResourcesSession, recording: Recording, row: dict[str, 
             trajectory.items.append(user_message(result.observation))
         if result.terminated or result.truncated:
             break
-    return (await session.verify(trajectory)).value
+    value = (await session.verify(trajectory)).value
+    if abs(value - recording.reward) > SAME and not (result.terminated or result.truncated):
+        raise _CutShort(f"the episode goes on after the recorded turns, with {value:g} so far")
+    return value
 
 
 def _kind(kind: str, reason: str) -> Verdict:
@@ -109,7 +121,7 @@ def _kind(kind: str, reason: str) -> Verdict:
         (Verdict.STALE, lambda: _has(reason, "HTTP 422", "KeyError", "Field required", "validation error")),
         (
             Verdict.ABSENT,
-            lambda: _has(reason, "ModuleNotFound", "No module named", "ImportError", "Connect", "resolve"),
+            lambda: _has(reason, "ModuleNotFound", "No module named", "ImportError", "Connect", "resolve", *ELSEWHERE),
         ),
     ]
     return next((verdict for verdict, holds in rules if holds()), Verdict.ERROR)

@@ -207,8 +207,8 @@ def reward_of(answer: Json, row: Json, trouble: list[str]) -> Reward:
     Raises:
         MaskRollout: the server masks it, there is no number, or it is zero and something outside had failed.
     """
-    value = answer.get("reward")
-    if answer.get("mask_sample") or answer.get("_ng_failure_class"):
+    value, instance = answer.get("reward"), answer.get("instance_config") or {}
+    if answer.get("mask_sample") or instance.get("mask_sample") or answer.get("_ng_failure_class"):
         kind = answer.get("failure_kind") or answer.get("_ng_failure_class") or FailureKind.VERIFIER_ERROR
         reason = answer.get("failure_reason") or answer.get("_ng_failure_judge_error") or "masked by the server"
         raise MaskRollout(str(kind), "; ".join([str(reason), *trouble]))

@@ -1,6 +1,6 @@
 """A server's YAML, resolved by NeMo Gym's own parser: ``_inherit_from``, ``_copy`` and interpolation mean the same.
 
-What the parser asks of a whole deployment and a hosted server does not need is filled in: each model server that
+What the parser asks of a whole deployment and a hosted server does not need is filled in: each instance that
 the file mentions and does not define gets a stand-in of its name (calls to it go through ``outside``), and the
 policy's address is empty, because the policy is ours.
 """
@@ -18,9 +18,9 @@ import yaml
 from gym_ray.integrations.nemo_gym.outside import HOST_SUFFIX
 from gym_ray.types.errors import UserError
 
-MODELS, RESOURCES = "responses_api_models", "resources_servers"
+MODELS, RESOURCES, AGENTS = "responses_api_models", "resources_servers", "responses_api_agents"
 MAX_VARIABLES = 50
-_STAND_IN = {MODELS: {"gym_ray": {"entrypoint": "app.py"}}}
+_STAND_IN = {"gym_ray": {"entrypoint": "app.py"}}
 _POLICY = {"policy_base_url": "", "policy_api_key": "", "policy_model_name": ""}  # pragma: allowlist secret
 
 
@@ -71,7 +71,7 @@ def referred_models(file: Path, server: str) -> tuple[str, ...]:
     Read without NeMo Gym, so what another file brings by ``_inherit_from`` is not seen.
     """
     raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return tuple(dict.fromkeys(_model_references(_own_parts(raw, server))))
+    return tuple(dict.fromkeys(name for kind, name in _references(_own_parts(raw, server)) if kind == MODELS))
 
 
 def _own_parts(raw: Any, server: str) -> list[Any]:
@@ -125,20 +125,21 @@ def _parser_settings(global_config: Any, initial: Any) -> Any:
 
 def _stand_ins(raw: Any) -> dict[str, Any]:
     defined = set(raw) if isinstance(raw, dict) else set()
-    names = {"policy_model", *_model_references(raw)}
-    return {name: _STAND_IN for name in names if name not in defined}
+    kinds = {"policy_model": MODELS, **{name: kind for kind, name in _references(raw)}}
+    return {name: {kind: _STAND_IN} for name, kind in kinds.items() if name not in defined}
 
 
-def _model_references(node: Any) -> Iterator[str]:
+def _references(node: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of each instance that a mapping with ``type`` and ``name`` names."""
     if isinstance(node, dict):
-        name = node.get("name")
-        if node.get("type") == MODELS and isinstance(name, str) and "${" not in name and name != "???":
-            yield name
+        kind, name = node.get("type"), node.get("name")
+        if kind in (MODELS, RESOURCES, AGENTS) and isinstance(name, str) and "${" not in name and name != "???":
+            yield kind, name
         for value in node.values():
-            yield from _model_references(value)
+            yield from _references(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _model_references(value)
+            yield from _references(value)
 
 
 def _instances(everything: Any, server: str) -> list[str]:
@@ -158,7 +159,7 @@ def _address(everything: Any) -> None:
     for name, value in everything.items_ex(resolve=False):
         if not isinstance(value, DictConfig):
             continue
-        for kind in (MODELS, RESOURCES, "responses_api_agents"):
+        for kind in (MODELS, RESOURCES, AGENTS):
             for settings in (value.get(kind) or {}).values() if kind in value else ():
                 with open_dict(settings):
                     settings["host"], settings["port"] = f"{name}{HOST_SUFFIX}", 1
