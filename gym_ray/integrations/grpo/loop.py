@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,6 +47,8 @@ def train(config: RlConfig) -> None:
         UserError: configuration, tasks or the run directory do not allow it; or no rollout of a step was scored.
     """
     config.check()
+    if find_spec("matplotlib") is None:
+        raise UserError("curve.png needs matplotlib: pip install 'gym-ray[rl]'")
     _weights(config)
     curriculum = read_curriculum(config.run, config.rl.held_out)
     run = RunDir.create(config.run_dir)
@@ -69,7 +72,6 @@ async def _train(config: RlConfig, run: RunDir, curriculum: Curriculum, seeds: l
         await fleet.start()
         for seed in seeds:
             await _Training(config, run, curriculum, fleet, seed, say).run()
-            plot(run, {one: read_lines(run, one) for one in config.rl.seeds})
     finally:
         await fleet.close()
 
@@ -83,7 +85,7 @@ class _Training:
         self._settings, self._curriculum, self._fleet, self._seed = config.rl, curriculum, fleet, seed
         self._group_size, self._weights = config.collect.rollouts_per_task, _weights(config)
         self._learner = Learner(self._weights, config.rl.learner, config.temperature, seed)
-        self._record, self._control, self._say = Record(run, seed), ModelControl(APP), say
+        self._run, self._record, self._control, self._say = run, Record(run, seed), ModelControl(APP), say
 
     async def run(self) -> None:
         """All steps that are not there yet."""
@@ -93,8 +95,7 @@ class _Training:
             self._say(f"seed {self._seed}: going on after step {self._learner.steps}")
         version, _ = await self._publish()
         if state is None:
-            self._record.add({"step": 0, "version": version, "held_out": await self._measure()})
-            self._tell(self._record.lines[-1])
+            await self._note({"step": 0, "version": version, "held_out": await self._measure()})
         while self._learner.steps < self._settings.steps:
             await self._step(version)
             version = self._record.lines[-1]["version"]
@@ -115,8 +116,7 @@ class _Training:
         last = step == self._settings.steps
         if last or step % self._settings.measure_every == 0:
             line["held_out"] = await self._measure()
-        self._record.add(line)
-        self._tell(line)
+        await self._note(line)
         if last or step % self._settings.checkpoint_every == 0:
             self._record.save(self._learner.state())
 
@@ -142,6 +142,14 @@ class _Training:
             failure = next((one.failure for group in groups for one in group if one.failure), None)
             raise UserError(f"no rollout was scored: {failure.kind}: {failure.reason}" if failure else "no rollouts")
         return groups
+
+    async def _note(self, line: dict[str, Any]) -> None:
+        """Keep a step's metrics, and tell them."""
+        self._record.add(line)
+        if "held_out" in line:
+            lines = {seed: read_lines(self._run, seed) for seed in self._settings.seeds}
+            await asyncio.to_thread(plot, self._run, lines)
+        self._tell(line)
 
     def _tell(self, line: dict[str, Any]) -> None:
         told = f"seed {self._seed}  step {line['step']}/{self._settings.steps}"
