@@ -19,6 +19,8 @@ from tests.support.processes import kill_tree, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 ADDRESS = "http://127.0.0.1:8265"
+METRICS = 8090
+DASHBOARD = Path(__file__).parents[2] / "cluster/grafana/gym_ray.json"
 
 
 @dataclass
@@ -39,6 +41,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     (secrets / "LUGGAGE_KEY").write_text(f"{SECRET}\n")
     env = user_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     command = ["ray", "start", "--head", "--block", "--num-cpus=8", "--object-store-memory=200000000"]
+    command += [f"--metrics-export-port={METRICS}"]
     with (folder / "ray.log").open("wb") as log:
         process = subprocess.Popen([*command, "--disable-usage-stats"], env=env, stdout=log, stderr=log)
     try:
@@ -132,3 +135,23 @@ def test_an_exit_code_comes_back_and_a_stranger_is_refused(
     stranger = gym_ray("submit", "status", cwd=folder, env=env)
     assert stranger.returncode == 2
     assert "wants a token" in stranger.stderr
+
+
+def test_prometheus_finds_what_the_dashboard_asks_for(
+    head: Head, project: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder, run = project(200), tmp_path / "watched"
+    asked = set(re.findall(r"ray_gym_ray_\w+", DASHBOARD.read_text()))
+    asked -= {name for name in asked if "replica" in name or "failures" in name}  # a remote model, and nothing fails
+    with EndpointProcess(latency=0.5) as base_url:
+        words = _collect(base_url, run, "collect.in_flight=1")
+        job = gym_ray("submit", "--detach", *words, cwd=folder, env=head.env).stdout.split()[1]
+        wait_for(lambda: asked <= _exported("watched"), 90, "all metrics")
+        assert gym_ray("submit", "stop", job, cwd=folder, env=head.env).returncode == 0
+
+
+def _exported(run: str) -> set[str]:
+    """Names of the metrics of one run that Prometheus would find now."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.partition("{")[0] for line in lines if f'run="{run}"' in line}

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -347,3 +348,24 @@ def test_memory_is_bounded_when_the_disk_is_slow(run: RunDir, monkeypatch: pytes
         assert journal._given - journal._written <= (4 << 20) + (1 << 20) + 1000
     journal.close()
     assert len(scan(run).done) == 40
+
+
+def test_its_lag_is_the_age_of_what_is_not_written(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, release = JournalWriter(run, "worker-1"), threading.Event()
+    write = journal._sink.write
+
+    def write_when_released(batch: bytes) -> None:
+        assert release.wait(60)
+        write(batch)
+
+    monkeypatch.setattr(journal._sink, "write", write_when_released)
+    assert journal.lag_s == 0
+    put(journal, make_rollout(0))
+    first = journal.lag_s
+    assert first > 0
+    put(journal, make_rollout(1))
+    assert journal.lag_s > first, "a later one does not make it younger"
+    release.set()
+    journal.flush()
+    assert journal.lag_s == 0
+    journal.close()
