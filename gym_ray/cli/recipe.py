@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import yaml
+
 from gym_ray.cli.arguments import Base
 from gym_ray.cli.compose import compose_settings, recipes_dir
 from gym_ray.plan.recipe import RecipeConfig
@@ -27,6 +29,8 @@ MARK = "# @package _global_"
 EMBEDDED = "gym_ray.models.tiny"
 HOSTED = "gym_ray.integrations.nemo_gym:NemoGym"
 """Environments that need NeMo Gym itself."""
+ANSWER, TURNS = 64, 4
+"""Tokens of an answer (a judge's too), and turns of a rollout, in a rehearsal: the shape is what counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ def recipe_names() -> list[str]:
     """All recipes, sorted."""
     files = sorted(recipes_dir().glob("*/*.yaml"))
     return [f"{file.parent.name}/{file.stem}" for file in files if _is_recipe(file)]
+
+
+def made_of(name: str) -> str | None:
+    """The recipe that the recipe ``name`` is made of, by the first of its defaults; None for one that stands alone."""
+    family, _, stem = name.partition("/")
+    first = yaml.safe_load((recipes_dir() / family / f"{stem}.yaml").read_text())["defaults"][0]
+    return f"{family}/{first}" if isinstance(first, str) and f"{family}/{first}" in recipe_names() else None
 
 
 def _is_recipe(file: Path) -> bool:
@@ -105,8 +116,9 @@ def _files(plain: RecipeConfig, kept: Sequence[str], words: Sequence[str]) -> li
 def _smaller(plain: RecipeConfig, words: Sequence[str]) -> list[str]:
     """The words that make one machine enough."""
     judged = any(word.startswith(("judge=", "judges.")) for word in words)
-    smaller = ["collect.num_agents=1", "collect.in_flight=64", "agent.rollout_timeout_s=300"]
+    smaller = ["collect.num_agents=1", "collect.in_flight=64", f"model.sampling_overrides.max_output_tokens={ANSWER}"]
     for env in plain.envs:
-        smaller += [f"envs.{env}.num_actors=1", f"envs.{env}.verify_workers=1"]
+        turns = min(TURNS, plain.agent_of(env).max_turns)
+        smaller += [f"envs.{env}.num_actors=1", f"envs.{env}.verify_workers=1", f"envs.{env}.agent.max_turns={turns}"]
         smaller += [] if judged else [f"envs.{env}.judge={POLICY}"]
     return smaller
