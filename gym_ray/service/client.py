@@ -15,6 +15,7 @@ it had taken beyond is handed over again. One trainer at a time.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,19 +148,21 @@ class Rollouts:
         path: str | None = None,
         tensors: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
         *,
+        version: int | None = None,
         mode: PauseMode = "keep",
         drain: bool = False,
     ) -> Update:
         """Give the run's own model new weights (see :class:`ModelControl`), with nothing begun meanwhile.
 
         ``drain``: what is in the air ends first, so that no rollout mixes versions. Else rollouts go on with the new
-        weights where ``mode`` leaves them, and each token says which version sampled it.
+        weights where ``mode`` leaves them, and each token says which version sampled it. ``version``: default the next
+        one; a trainer that comes back to a model deployed anew goes on with its own count.
         """
         self.pause()
         try:
             if drain:
                 self.drain()
-            return ModelControl(APP).update_weights(path, tensors, mode=mode)
+            return ModelControl(APP).update_weights(path, tensors, version, mode)
         finally:
             self._call("resume", None)
 
@@ -183,7 +186,8 @@ def start(
     config: RunConfig, service: ServiceConfig | None = None, *, name: str = "rollouts", cursor: int = 0
 ) -> Rollouts:
     """The service called ``name`` on this Ray cluster: the one that is up, else a new one that goes on with what
-    ``config.run_dir`` remembers. It outlives this process; ``cursor``: see :class:`Rollouts`.
+    ``config.run_dir`` remembers. It outlives this process; one that is up keeps its settings. ``cursor``: see
+    :class:`Rollouts`.
 
     Raises:
         UserError: the configuration cannot work, or another run has that name.
@@ -197,7 +201,10 @@ def start(
     try:
         return Rollouts(actor, cursor)
     except UserError:
-        ray.kill(actor)  # It cannot go on; nothing is lost, and the name is free for the next try.
+        # It cannot go on: nothing is lost, and its name is free for the next try.
+        with contextlib.suppress(UserError):
+            _ask(actor, "close")
+        ray.kill(actor)
         raise
 
 

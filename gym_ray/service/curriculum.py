@@ -25,6 +25,8 @@ from gym_ray.types.settings import Settings
 Floats = NDArray[np.float64]
 FLOOR = 1e-12
 """Weight of a task that the sampler does not want, so that there is always one to draw."""
+BUSY = 0.1
+"""How much less a task is wanted for each group of it that is open."""
 VARIANCE = 1e-8
 """Rewards that differ by less are equal (they may be sums of components)."""
 
@@ -147,15 +149,15 @@ class Pool:
         return sum(len(self._positions[name]) for name in self._share)
 
     def draw(self, step: int, busy: Sequence[int] = ()) -> int:
-        """The position of the next task. ``busy``: positions to leave out unless only they are left."""
+        """The position of the next task. ``busy``: positions of open groups' tasks, which are wanted less."""
         number = sum(self.drawn.values())
         name = max(self._share, key=lambda one: self._share[one] * (number + 1) - self.drawn[one])
         positions = self._positions[name]
         slots = self._slots[positions]
         wanted = weights(self._config, self._rates.rates(slots), self._rates.visits[slots], step)
-        free = ~np.isin(positions, np.array(busy, np.int64))
-        if free.any():
-            wanted = wanted * free
+        if busy:
+            open_groups = np.bincount(np.array(busy, np.int64), minlength=int(positions[-1]) + 1)[positions]
+            wanted = wanted * BUSY**open_groups
         dice = np.random.default_rng([self._config.seed, number])
         chosen = int(np.searchsorted(np.cumsum(wanted), dice.random() * wanted.sum(), side="right"))
         position = int(positions[min(chosen, len(positions) - 1)])

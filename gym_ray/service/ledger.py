@@ -98,7 +98,7 @@ class Ledger:
 
     def reroll(self, entry: Entry) -> None:
         """Its rollouts are made again, under another number; whoever was handed the old ones must not use them."""
-        entry.number, entry.cursor, entry.begun = self.next_number, 0, -1
+        entry.number, entry.cursor, entry.begun, entry.observed = self.next_number, 0, -1, False
         entry.rerolls += 1
         self.next_number += 1
         self.rerolled += 1

@@ -32,7 +32,7 @@ from gym_ray.service.config import ServiceConfig
 from gym_ray.service.curriculum import PassRates, Pool, refusal
 from gym_ray.service.fleet import Fleet
 from gym_ray.service.ledger import Entry, Ledger
-from gym_ray.service.rows import POOL, Rows
+from gym_ray.service.rows import POOL, SERVICE, Rows
 from gym_ray.service.wire import Handed, Status, policy_versions
 from gym_ray.types.errors import RolloutError, UserError, describe
 from gym_ray.types.outcome import Outcome
@@ -63,6 +63,7 @@ class RolloutService:
         self._ready: dict[int, _Ready] = {}
         self._starting: asyncio.Task[None] | None = None
         self._error: UserError | None = None
+        self._closing = contextlib.AsyncExitStack()
         self._ended: set[str] = set()  # Sources of groups that ended since the last save.
 
     async def run_dir(self) -> str:
@@ -136,6 +137,8 @@ class RolloutService:
     async def drain(self, wait_s: float) -> bool:
         """Begin no further group and wait until nothing is in the air; False when ``wait_s`` did not suffice."""
         await self.pause()
+        async with self._beginning:
+            pass  # What was chosen before the pause is in the air now.
         if self._rolling:
             await asyncio.wait(list(self._rolling.values()), timeout=wait_s)
         return not self._rolling
@@ -176,12 +179,14 @@ class RolloutService:
 
     async def close(self) -> None:
         """Write everything and end what was started. What is in the air is given up; a new service goes on with it."""
-        await self._up()
-        self._dispatching.cancel()
-        for rolling in self._rolling.values():
-            rolling.cancel()
-        await self._save(rates=True)
-        await self._fleet.close()
+        try:
+            await self._up()
+            self._dispatching.cancel()
+            for rolling in self._rolling.values():
+                rolling.cancel()
+            await self._save(rates=True)
+        finally:
+            await self._closing.aclose()
 
     async def _up(self) -> None:
         if self._starting is None:
@@ -192,18 +197,21 @@ class RolloutService:
 
     async def _start(self) -> None:
         self._changed, self._wake = asyncio.Event(), asyncio.Event()
-        self._submitting = asyncio.Lock()
+        self._submitting, self._beginning = asyncio.Lock(), asyncio.Lock()
         self._checkpoint = Checkpoint(self._run, self._state, self._rates.dump)
         self._fleet = Fleet(self._config)
+        self._closing.push_async_callback(self._fleet.close)
         await self._fleet.start()
         await asyncio.to_thread(self._load)
+        await self._begin_with_the_model()
         self._queue.extend(self._ledger.open.values())
-        await self._look_at_version()
         self._dispatching = asyncio.create_task(self._dispatch())
         self._notify()
 
     def _load(self) -> None:
         """What an earlier service left, and the task files."""
+        with self._run.writing(SERVICE):
+            self._run.filesystem.create_dir(self._run.path(SERVICE), recursive=True)
         state, rates = self._checkpoint.read()
         if rates is not None:
             self._rates.load(rates)
@@ -227,6 +235,19 @@ class RolloutService:
                 raise UserError(reason + "bring the old files back, or use a new run_dir")
             self._pool.drawn |= {name: drawn[name] for name in self._pool.drawn if name in drawn}
         self._pool_mark = [len(tasks), self._rows.fingerprint(len(tasks))]
+
+    async def _begin_with_the_model(self) -> None:
+        """A model that was deployed anew counts its versions from 0: what the one before it rolled is made again.
+
+        Not what was handed over: the trainer may have been done with it.
+        """
+        if not await self.deploys():
+            return
+        before, self._version = self._version, 0
+        await self._look_at_version()
+        for entry in self._ledger.open.values():
+            if self._version < before and entry.begun >= 0 and not entry.cursor:
+                self._ledger.reroll(entry)
 
     def _check(self, row: bytes, place: str) -> None:
         try:
@@ -267,10 +288,11 @@ class RolloutService:
                 await self._wake.wait()
                 self._wake.clear()
                 await self._look_at_version()
-                if begun := self._choose():
-                    await self._save()
-                for entry in begun:
-                    self._rolling[entry.id] = asyncio.create_task(self._roll(entry))
+                async with self._beginning:
+                    if begun := self._choose():
+                        await self._save()
+                    for entry in begun:
+                        self._rolling[entry.id] = asyncio.create_task(self._roll(entry))
         except Exception as error:
             self._break(error)
 
@@ -369,7 +391,7 @@ class RolloutService:
 
     def _parcel(self, entry: Entry) -> Handed:
         ready = self._ready[entry.id]
-        age, rate = self._version - ready.oldest, self._rates.rate(ready.task)
+        age, rate = max(0, self._version - ready.oldest), self._rates.rate(ready.task)
         return Handed(entry.id, entry.cursor, ready.records, ready.oldest, ready.newest, age, entry.rerolls, rate)
 
     def _break(self, error: Exception) -> None:

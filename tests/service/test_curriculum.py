@@ -90,10 +90,13 @@ def test_shares_of_environments_are_kept_in_every_stretch() -> None:
         assert Counter(drawn[start : start + 4]) == {"math": 3, "quiz": 1}
 
 
-def test_busy_tasks_are_left_out_while_others_are_there() -> None:
-    pool, _ = make_pool([0.5] * 3, sampler="gaussian")
-    assert {pool.draw(0, busy=[0, 2]) for _ in range(20)} == {1}
-    assert pool.draw(0, busy=[0, 1, 2]) in {0, 1, 2}
+def test_busy_tasks_are_drawn_seldom_and_can_be_drawn() -> None:
+    pool, _ = make_pool([0.5] * 3, sampler="window")
+    drawn = Counter(pool.draw(0, busy=[0, 2, 2]) for _ in range(400))
+    assert drawn[1] > 4 * drawn[0] > 0
+    assert drawn[0] > drawn[2]
+    only, _ = make_pool([0.5, 0.0], sampler="window")
+    assert {only.draw(0, busy=[0] * 5) for _ in range(20)} == {0}, "a busy task is better than an unwanted one"
 
 
 @given(rewards)

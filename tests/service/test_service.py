@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from gym_ray.collect.config import RunConfig
+from gym_ray.collect.config import RunConfig, TasksConfig
 from gym_ray.collect.journal.index import scan
 from gym_ray.collect.rundir import RunDir
 from gym_ray.service.client import NAMESPACE, Group, connect, start
@@ -97,8 +97,7 @@ def test_tasks_are_drawn_and_groups_without_variance_are_dropped_and_counted(
 ) -> None:
     files = tmp_path / "tasks.jsonl"
     files.write_text("".join(json.dumps(task(number, chance)) + "\n" for number, chance in enumerate([0, 50, 100] * 4)))
-    config = make_config(base_url, "Sum").model_copy(deep=True, update={})
-    config.tasks.path = str(files)
+    config = make_config(base_url, "Sum").model_copy(update={"tasks": TasksConfig(path=str(files))})
     curriculum = CurriculumConfig(drop_zero_variance=True, sampler="gaussian", start=0.5, end=0.5)
     rollouts = start(config, ServiceConfig(open_groups=8, draw_tasks=True, curriculum=curriculum), name="drawn")
     groups = rollouts.take(8) + rollouts.take(8)
