@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 LEFT_OUT = {"genrm_compare", "python_tool"}
 """A verifier of groups, and an interpreter: neither is a function of one trajectory."""
 MOST = 4
+TIMED = {"judge_usage", "metadata", "unit_tests_time_taken", "tests_output"}
+"""Fields of verifiers that say how long something took."""
 CHANGED = """
 from gym_ray.environments.mcqa import Mcqa
 from gym_ray.environments.sokoban import Sokoban
@@ -45,11 +47,10 @@ class Mute(Sokoban):
 def verdicts(run: str) -> dict[str, tuple[Any, ...]]:
     """By task id: outcome, reward, components, what the verifier said besides, trajectory."""
     rollouts = [one for group in read_groups(run) for one in group.rollouts]
-    skipped = ("judge_usage",)
     return {
         one.task_id: (
             *(one.outcome, one.reward, one.components, one.failure),
-            {name: value for name, value in one.fields.items() if name not in skipped},
+            {name: value for name, value in one.fields.items() if name not in TIMED},
             *(one.input, one.items, one.turns, one.usage, one.ours["started"], one.ours["timings"]["model"]),
         )
         for one in rollouts
@@ -57,7 +58,7 @@ def verdicts(run: str) -> dict[str, tuple[Any, ...]]:
 
 
 def test_the_same_verifiers_give_the_same_rewards_and_changed_ones_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(REPLIES, str(tmp_path / "judge.json"))
     names = [name for name in catalog.names() if name not in LEFT_OUT]
@@ -68,7 +69,7 @@ def test_the_same_verifiers_give_the_same_rewards_and_changed_ones_their_own(
         assert len(before) == count >= 3 * len(names)
         assert main(["reverify", config.run_dir, "envs.math.placement=actor"]) == 0
         again = f"{config.run_dir}-reverified"
-        assert "no verdict changed" in capsys.readouterr().out
+        assert "no verdict changed" in capfd.readouterr().out
         assert verdicts(again) == before
         manifest = json.loads(Path(again, "manifest.json").read_text())
         source = json.loads(Path(config.run_dir, "manifest.json").read_text())["source"]

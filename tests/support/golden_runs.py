@@ -85,30 +85,34 @@ def _plan(config: RunConfig, rows: list[dict[str, Any]]) -> dict[str, Any]:
 async def _rollouts(
     name: str, environment: EnvironmentConfig, most: int, first: int, replies: dict[str, str]
 ) -> list[Rollout]:
-    """The environment's golden trajectories that a judge can answer by question alone."""
+    """The environment's golden trajectories that agents could have left: with answers of tools that the environment
+    gave itself, and of judges that the question alone decides."""
     examples = [orjson.loads(line) for line in catalog.examples_path(name).read_bytes().splitlines()]
     asked = _Judges()
     host = Host(name, environment, asked)
     host.start()
     made: list[Rollout] = []
     try:
-        for golden in load_golden(catalog.golden_path(name)):
+        recorded = load_golden(catalog.golden_path(name))
+        for golden in recorded[:: max(1, len(recorded) // (most + 1))]:
             if len(made) == most:
                 break
             asked.said = {}
             replay = Replay(host, golden.row(examples), golden, _await)
             await replay.run()
-            if (
-                host.scores_groups
-                or None in golden.judge
-                or any(replies.get(question, reply) != reply for question, reply in asked.said.items())
-            ):
+            written = not golden.tool_calls_executed and any(map(_is_output, golden.items or ()))
+            conflict = any(replies.get(question, reply) != reply for question, reply in asked.said.items())
+            if written or conflict or None in golden.judge or replay.verdict is None:
                 continue
             replies |= asked.said
             made.append(_rollout(replay, first + len(made), name))
     finally:
         await host.aclose()
     return made
+
+
+def _is_output(item: Item) -> bool:
+    return item.get("type") == "function_call_output"
 
 
 async def _await(label: str, work: Any) -> Any:
@@ -156,7 +160,7 @@ def _rollout(replay: Replay, number: int, environment: str) -> Rollout:
 
 def _turns(trajectory: Trajectory) -> Iterator[Turn]:
     """One model call per stretch of items that no tool and no observation interrupts."""
-    answers = [item.get("type") == "function_call_output" or item.get("role") == "user" for item in trajectory.items]
+    answers = [_is_output(item) or item.get("role") == "user" for item in trajectory.items]
     for at, is_answer in enumerate(answers):
         if not is_answer and (at + 1 == len(answers) or answers[at + 1]):
             yield Turn(at, FinishReason.STOP, Usage(10, 5))
