@@ -3,6 +3,9 @@
 Ray listens on every interface, so tests that start it belong in a loopback-only network namespace
 (``scripts/test`` makes one). Workers inherit this process's environment: the repository root goes onto
 their ``PYTHONPATH``, so that classes defined in a test file can be unpickled there.
+
+Property tests try the same examples each time, so that a change is blamed for what it did;
+``--hypothesis-profile=default`` tries others.
 """
 
 from __future__ import annotations
@@ -14,9 +17,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster", choices=["with", "without"], help="only the tests that (do not) start Ray or vLLM")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--cluster")
+    if wanted is not None:
+        marked = [any(map(item.get_closest_marker, ("ray", "vllm"))) for item in items]
+        items[:] = [item for item, mark in zip(items, marked, strict=True) if mark == (wanted == "with")]
 
 
 @pytest.fixture(scope="session")

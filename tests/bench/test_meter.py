@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -54,15 +55,21 @@ def test_a_child_that_ended_is_still_counted_once() -> None:
     assert sum(metered(script).values()) == pytest.approx(1.1, rel=0.2)
 
 
-def test_children_too_short_to_be_seen_are_counted() -> None:
-    script = """
+def test_children_too_short_to_be_seen_are_counted(tmp_path: Path) -> None:
+    script = f"""
+        import resource
         for _ in range(30):
             if (pid := os.fork()) == 0:
                 burn(time.process_time() + 0.03)
                 os._exit(0)
             os.waitpid(pid, 0)
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        open({str(tmp_path / "used")!r}, "w").write(str(sum(one.ru_utime + one.ru_stime for one in used)))
     """
-    assert sum(metered(script).values()) == pytest.approx(0.95, rel=0.25)
+    found = sum(metered(script).values())
+    used = float((tmp_path / "used").read_text())  # Forks cost more on a busy machine: the kernel knows how much.
+    assert used > 0.9
+    assert found == pytest.approx(used, rel=0.15)
 
 
 def test_a_daemon_cannot_leave_the_tree() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import io
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -154,11 +153,11 @@ def predicted(family: str, trajectory: Trajectory, tools: bool) -> int | None:
     if family in ("UNMARKED", "COUNTING") or any(mark in text for text in said for mark in odd):
         return None
     rewritten = 0
-    ends = [turn.last_item + 1 for turn in trajectory.turns]
+    ends = [0, *(turn.last_item + 1 for turn in trajectory.turns)]
     thought = False
-    for begin, end in pairwise(ends):
+    for start, begin, end in zip(ends, ends[1:], ends[2:], strict=False):
         new = [item for item in trajectory.items[begin:end] if item.get("role") == "user"]
-        thought = thought or any(item.get("type") == "reasoning" for item in trajectory.items[:begin])
+        thought = thought or any(item.get("type") == "reasoning" for item in trajectory.items[start:begin])
         rewrites = (family == "STRIPPING" and thought) or (family == "LATE" and tools)
         rewritten += family == "DATED" or (bool(new) and rewrites)
         thought = thought and not new
