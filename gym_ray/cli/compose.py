@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-import gym_ray
 from gym_ray.cli.arguments import NOTHING, Arguments, Base, parse_arguments, quote
+from gym_ray.collect.library import conf_dir as conf_dir
+from gym_ray.collect.library import shipped
 from gym_ray.resources.files import import_file
 from gym_ray.resources.load import absolute_path
 from gym_ray.resources.server import ResourcesServer
@@ -29,19 +30,9 @@ DEFAULT_CHOICES = {"model": "tiny"}
 S = TypeVar("S", bound=Settings)
 
 
-def conf_dir() -> Path:
-    """The configuration files: inside an installed package, beside it in a source checkout."""
-    return _shipped("conf")
-
-
 def recipes_dir() -> Path:
-    """The recipes, likewise."""
-    return _shipped("recipes")
-
-
-def _shipped(folder: str) -> Path:
-    package = Path(gym_ray.__file__).parent
-    return package / folder if (package / folder).is_dir() else package.parent / folder
+    """The recipes: inside an installed package, beside it in a source checkout."""
+    return shipped("recipes")
 
 
 def group_choices(folders: Sequence[Path]) -> dict[str, list[str]]:

@@ -16,10 +16,15 @@ import gym_ray
 LEFT_TO_USER = "???"
 
 
-def conf_dir() -> Path:
-    """The configuration files: inside an installed package, beside it in a source checkout."""
+def shipped(folder: str) -> Path:
+    """A folder that comes with the package: inside it when installed, beside it in a source checkout."""
     package = Path(gym_ray.__file__).parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+    return package / folder if (package / folder).is_dir() else package.parent / folder
+
+
+def conf_dir() -> Path:
+    """The configuration files."""
+    return shipped("conf")
 
 
 def library() -> dict[str, dict[str, Any]]:
