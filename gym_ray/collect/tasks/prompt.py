@@ -1,13 +1,15 @@
-"""Prompt templates: a YAML file with ``user`` and optionally ``system``.
+"""Prompt templates: a YAML file with ``user`` and optionally ``system`` and ``fields``.
 
 Each is Python ``str.format_map`` text over the row's top-level fields (literal braces doubled), the format
 NeMo Gym's prompt files have. The result becomes the row's ``responses_create_params.input``; a row that
-already has an input is an error, never overwritten.
+already has an input is an error, never overwritten. ``fields`` (ours) makes fields that the environment wants from
+columns that are called otherwise: ``fields: {expected_answer: "{solution}"}``. A template that is one field and nothing
+else takes its value as it is, list or number. So tables made elsewhere (NeMo Data Designer, say) are tasks as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
 
@@ -25,6 +27,7 @@ class PromptTemplate:
     text: bytes
     user: str
     system: str | None = None
+    fields: dict[str, str] = field(default_factory=dict)
 
     def apply(self, row: dict[str, Any]) -> None:
         """Fill the row's input in place.
@@ -41,6 +44,13 @@ class PromptTemplate:
         params["input"] = [
             {"role": role, "content": self._fill(template, row)} for role, template in texts.items() if template
         ]
+        row |= {name: self._value(template, row) for name, template in self.fields.items()}
+
+    def _value(self, template: str, row: dict[str, Any]) -> Any:
+        """A template that is one field is that field's value."""
+        filled = self._fill(template, row)
+        alone = template[1:-1]
+        return row[alone] if template == f"{{{alone}}}" and alone in row else filled
 
     def _fill(self, template: str, row: dict[str, Any]) -> str:
         try:
@@ -67,11 +77,14 @@ def load_prompt(address: str) -> PromptTemplate:
         raise UserError(f"tasks.prompt: {address}: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(content, dict) or not isinstance(content.get("user"), str):
         raise UserError(f"tasks.prompt: {address}: must be YAML with `user:` (a text) and optionally `system:`")
-    if unknown := sorted(set(content) - {"user", "system"}):
-        raise UserError(f"tasks.prompt: {address}: unknown key `{unknown[0]}` (known: user, system)")
-    for role, template in content.items():
+    if unknown := sorted(set(content) - {"user", "system", "fields"}):
+        raise UserError(f"tasks.prompt: {address}: unknown key `{unknown[0]}` (known: user, system, fields)")
+    fields = content.pop("fields", None) or {}
+    if not isinstance(fields, dict) or "responses_create_params" in fields:
+        raise UserError(f"tasks.prompt: {address}: `fields` must be a mapping of fields that are no request")
+    for role, template in [*content.items(), *((f"fields.{name}", template) for name, template in fields.items())]:
         _check(address, role, template)
-    return PromptTemplate(address, text, content["user"], content.get("system"))
+    return PromptTemplate(address, text, content["user"], content.get("system"), fields)
 
 
 def _check(address: str, role: str, template: Any) -> None:

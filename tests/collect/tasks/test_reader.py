@@ -293,6 +293,19 @@ def test_an_unknown_suffix_is_an_error(tmp_path: Path) -> None:
         reader(write(tmp_path / "t.csv", b"a,b\n"))
 
 
+def test_a_table_made_elsewhere_is_tasks(tmp_path: Path) -> None:
+    """Columns as NeMo Data Designer writes them, say: a Parquet table with names of its own."""
+    table = pa.table({"problem": ["2+2?", "3+3?"], "solution": [4, 6], "topic": ["sums", "sums"]})
+    pq.write_table(table, tmp_path / "designed.parquet")
+    prompt = tmp_path / "p.yaml"
+    prompt.write_text("user: '{problem}'\nfields: {expected: '{solution}', note: 'on {topic}'}\n")
+    rows = [json.loads(task.row) for task in good(str(tmp_path / "designed.parquet"), prompt=str(prompt))]
+    assert [(made["expected"], made["note"]) for made in rows] == [(4, "on sums"), (6, "on sums")]
+    assert rows[0]["responses_create_params"]["input"] == [{"role": "user", "content": "2+2?"}]
+    prompt.write_text("user: '{problem}'\nfields: {expected: '{answer}'}\n")
+    assert "answer: the prompt needs this field" in bad(str(tmp_path / "designed.parquet"), prompt=str(prompt))[0]
+
+
 def test_a_prompt_makes_the_input_and_keeps_other_parameters(tmp_path: Path) -> None:
     prompt = tmp_path / "p.yaml"
     prompt.write_text("user: 'Q: {question} {{literal}} {meta[level]}'\nsystem: Be brief.\n")
@@ -320,6 +333,8 @@ def test_a_prompt_makes_the_input_and_keeps_other_parameters(tmp_path: Path) -> 
         ("user: '{open'", "a literal brace is doubled"),
         ("user: 'a {} b'", "empty braces name no field"),
         ("user: x\nuserr: y", "unknown key `userr`"),
+        ("user: x\nfields: [a]", "`fields` must be a mapping"),
+        ("user: x\nfields: {a: '{'}", "`fields.a`"),
         ("user: [", "p.yaml"),
     ],
 )
