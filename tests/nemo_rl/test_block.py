@@ -174,6 +174,18 @@ def test_what_cannot_be_served_is_said_in_a_line(block: Json, ours: Json, said: 
     assert "\n" not in str(raised.value)
 
 
+def test_an_agent_with_a_loop_of_its_own_is_not_replaced_by_ours(tmp_path: Path) -> None:
+    proof = instance("math_formal_lean", "refiner")
+    proof["refiner"]["responses_api_agents"] = {"refinement": proof["refiner"]["responses_api_agents"]["simple_agent"]}
+    path = checkout(tmp_path, math_formal_lean=proof)
+    paths = ["resources_servers/math_formal_lean/configs/math_formal_lean.yaml"]
+    made = plan({"config_paths": [*NANO["config_paths"], *paths]}, path=path)
+    assert "refiner" not in made.environments
+    assert "a loop of its own" in made.unserved["refiner"]
+    with pytest.raises(UserError, match="`refinement` is a loop of its own"):
+        plan({"config_paths": paths}, path=path)
+
+
 def test_environments_of_ours_can_be_added_and_changed() -> None:
     made = plan(NANO, envs={"mcqa": {"num_actors": 3}, "sokoban": {}, "mine": {"server": "tests/support/envs.py:Sum"}})
     assert made.config.envs["mcqa"].num_actors == 3

@@ -209,6 +209,8 @@ def _agent(row: Json) -> str:
 
 
 def _environment(plan: BlockPlan, agent: str) -> str:
+    if agent in plan.unserved:
+        raise ValueError(f"gym_ray: rows ask for the agent `{agent}`: {plan.unserved[agent]}")
     if agent not in plan.environments:
         known = ", ".join(sorted(plan.environments))
         raise ValueError(f"gym_ray: rows ask for the agent `{agent}`, not in env.nemo_gym (it has {known})")

@@ -50,18 +50,21 @@ PROCESS_ONLY = frozenset(
 """Settings of NeMo Gym's servers that decide how processes run, not what a rollout is worth."""
 ELSEWHERE = frozenset({"num_rollouts_per_prompt", "should_use_judge", "aggregator_method"})
 """Settings that are honoured another way: group sizes here, the judge by the environment chosen."""
+LOOPS = ("simple_agent", "gymnasium_agent")
+"""NeMo Gym's agents that do what ours do: ask, run tools or steps, verify."""
 JUDGE_PARAMS = ("judge_responses_create_params", "genrm_responses_create_params")
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
     """``config``: the run. ``environments``: environment by agent name. ``group_sizes``: the largest group of an
-    environment whose verifier was told one."""
+    environment whose verifier was told one. ``unserved``: why there is none, by agent name."""
 
     settings: GymRaySettings
     config: RunConfig
     environments: dict[str, str]
     group_sizes: dict[str, int]
+    unserved: dict[str, str]
 
 
 def settings_of(block: Mapping[str, Any]) -> GymRaySettings:
@@ -91,7 +94,8 @@ def plan_block(block: Mapping[str, Any], model: str, base_urls: Sequence[str], r
     for name, own in settings.envs.items():
         maker.add_ours(name, own)
     if not maker.envs:
-        raise UserError("env.nemo_gym.config_paths names no resources server, and env.nemo_gym.gym_ray.envs is empty")
+        why = "; ".join(dict.fromkeys(maker.unserved.values())) or "config_paths names no resources server"
+        raise UserError(f"env.nemo_gym: {why}, and env.nemo_gym.gym_ray.envs is empty")
     policy = {"name": model, "base_url": list(base_urls), "token_ids": "nemo_rl", "dialect": "chat"}
     fields = {
         "run_dir": run_dir,
@@ -105,7 +109,7 @@ def plan_block(block: Mapping[str, Any], model: str, base_urls: Sequence[str], r
         config = RunConfig.model_validate(fields)
     except ValidationError as error:
         raise UserError("\n".join(explain(error, "env.nemo_gym.gym_ray."))) from None
-    return BlockPlan(settings, config, maker.environments, maker.group_sizes)
+    return BlockPlan(settings, config, maker.environments, maker.group_sizes, maker.unserved)
 
 
 class _Maker:
@@ -118,12 +122,18 @@ class _Maker:
         self.environments: dict[str, str] = {}
         self.judges: dict[str, Any] = dict(settings.judges)
         self.group_sizes: dict[str, int] = {}
+        self.unserved: dict[str, str] = {}
 
     def add(self, resource: Resource) -> None:
+        """The environments of one resources server's agents."""
         agents = list(agents_of(self._found, resource.name))
         if not agents:
             return
-        base = self._settings_of(resource, agents)
+        native = self._native(resource, agents)
+        agents = [agent for agent in agents if self._served(agent, native)]
+        if not agents:
+            return
+        base = self._hosted(resource) if native is None else self._ours(resource, native)
         judge = referred_model(resource.settings or resource.given)
         if judge is not None and base["server"] != HOSTED:
             base["judge"] = self._judge(judge, resource)
@@ -156,17 +166,22 @@ class _Maker:
         self.envs[name] = {**settings, "aliases": []}
         return name
 
-    def _settings_of(self, resource: Resource, agents: Sequence[Agent]) -> Json:
-        hosted = self._settings.hosted
-        native = None if hosted is True else self._native(resource, agents)
-        if native is None or (isinstance(hosted, list) and resource.server in hosted):
-            return self._hosted(resource)
+    def _served(self, agent: Agent, native: str | None) -> bool:
+        if native is not None or agent.kind in LOOPS:
+            return True
+        self.unserved[agent.name] = f"NeMo Gym's `{agent.kind}` is a loop of its own, which gym_ray does not have"
+        return False
+
+    def _ours(self, resource: Resource, native: str) -> Json:
         under = self._library[native]
         options = {**(under.get("options") or {}), **_options(under["server"], native, resource)}
         return {**under, "options": options}
 
     def _native(self, resource: Resource, agents: Sequence[Agent]) -> str | None:
-        """The environment of ours that rows for these agents find."""
+        """The environment of ours that rows for these agents find, unless NeMo Gym's own is asked for."""
+        hosted = self._settings.hosted
+        if hosted is True or (isinstance(hosted, list) and resource.server in hosted):
+            return None
         names = {agent.name for agent in agents}
         able = [name for name, env in self._library.items() if names & set(env.get("aliases") or ())]
         if (resource.settings or resource.given).get("should_use_judge") is False:

@@ -39,12 +39,14 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent. ``resources``: the instance that it uses. ``model``: the model server that it asks."""
+    """An agent. ``resources``: the instance that it uses. ``model``: the model server that it asks. ``kind``: its
+    folder under ``responses_api_agents``."""
 
     name: str
     resources: str
     model: str = POLICY_MODEL
     max_steps: int | None = None
+    kind: str = "simple_agent"
 
 
 @dataclass(slots=True)
@@ -122,11 +124,11 @@ def _take(found: Instances, name: str, value: Json, file: str | None, given: Jso
             known.given, known.settings = dict(own), dict(settings or {})
         else:
             found.resources[name] = Resource(name, server, file, dict(own), dict(settings or {}))
-    for settings in (value.get(AGENTS) or {}).values():
+    for kind, settings in (value.get(AGENTS) or {}).items():
         resources = ((settings or {}).get("resources_server") or {}).get("name")
         if resources:
             model = (settings.get("model_server") or {}).get("name") or POLICY_MODEL
-            found.agents[name] = Agent(name, resources, model, settings.get("max_steps"))
+            found.agents[name] = Agent(name, resources, model, settings.get("max_steps"), kind)
     for settings in (value.get(MODELS) or {}).values():
         found.models[name] = dict(settings or {})
 
