@@ -261,6 +261,9 @@ def test_a_live_run_grows_while_it_is_watched(page: Any, tmp_path: Path) -> None
         assert page.locator(".row[aria-selected=true]").count() == 1
         page.click("#to-overview")
         page.wait_for_selector("td")
+        page.click("details >> nth=0 >> summary")
         run.finish(*rollouts[20:])
         until(page, "#state", "36 of 36")
         page.locator("tbody", has_text="evil").first.wait_for(timeout=60_000)
+        assert page.locator("details[open]").count() == 1
+        assert page.evaluate("document.activeElement.tagName") == "SUMMARY"

@@ -41,7 +41,7 @@ function theme() {
   });
   function apply() {
     document.documentElement.dataset.theme = now;
-    button.textContent = names[now];
+    button.textContent = 'colours: ' + names[now];
     button.setAttribute('aria-label', 'Colours: ' + names[now] + '. Change');
     try {
       localStorage.setItem('gym-ray-theme', now);
@@ -113,32 +113,35 @@ function route() {
 
 function showOverview() {
   document.body.className = 'on-overview';
-  const at = window.scrollY,
-    kept = app.shown === 'overview';
-  main.replaceChildren(
-    h(
-      'div',
-      { class: 'page' },
-      overviewPage(app.made, filter => {
-        location.hash = '#rollouts?' + new URLSearchParams(filter);
-      }),
-      source.sample
-        ? h(
-            'p',
-            { class: 'hint' },
-            'Held in full: ' +
-              count(source.sample.rows.length) +
-              ' of ' +
-              count(source.sample.of) +
-              ' rollouts, ' +
-              source.sample.how +
-              '.',
-          )
-        : null,
-    ),
-  );
+  const open = filter => {
+    location.hash = '#rollouts?' + new URLSearchParams(filter);
+  };
+  const { rows, of, how } = source.sample || { rows: [] };
+  const held = source.sample
+    ? h('p', { class: 'hint' }, `Held in full: ${count(rows.length)} of ${count(of)} rollouts, ${how}.`)
+    : null;
+  const draw = () => main.replaceChildren(h('div', { class: 'page' }, overviewPage(app.made, open), held));
+  if (app.shown === 'overview') keepingPlace(draw);
+  else {
+    draw();
+    window.scrollTo(0, 0);
+  }
   app.shown = 'overview';
-  window.scrollTo(0, kept ? at : 0);
+}
+
+// What is unfolded stays so, and focus and scrolling stay where they are, when numbers change under a reader.
+function keepingPlace(draw) {
+  const all = what => [...main.querySelectorAll(what)];
+  const stops = 'a, button, summary, [tabindex]';
+  const focused = all(stops).indexOf(document.activeElement);
+  const unfolded = all('details').map(one => one.open);
+  const scrolled = window.scrollY;
+  draw();
+  all('details').forEach((one, at) => {
+    one.open = unfolded[at] || false;
+  });
+  window.scrollTo(0, scrolled);
+  if (focused >= 0) all(stops)[focused]?.focus({ preventScroll: true });
 }
 
 function showRollouts(now) {
