@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +20,12 @@ from gym_ray.cli.runs_show import run_address
 from gym_ray.cli.tables import cell, new_table, output, printable
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import REDACTED
+from gym_ray.collect.judges import asked_judges
 from gym_ray.collect.rundir import CONFIG, RunDir
-from gym_ray.resources.load import absolute_path
+from gym_ray.resources.judge import POLICY
+from gym_ray.resources.load import absolute_path, load_server
 from gym_ray.types.errors import UserError
+from gym_ray.types.settings import Settings
 
 HELP = """\
 usage: gym-ray reverify RUN [env=CLASS] [key=value]... [--changes N] [--json FILE]
@@ -44,6 +48,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
 """
 FAMILY, RECIPE = "recorded", "run"
 """The recorded run's configuration is composed like a recipe of this name."""
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def help_text() -> str:
@@ -64,6 +69,7 @@ def run(words: Sequence[str]) -> int:
     source = RunDir.open(run_address(places[0]))
     options = [f"--config-dir={folder}" for folder in folders]
     config = configure(source, [*options, *(word for word in rest if word != places[0])])
+    _check_secrets(config)
     print(f"run directory: {config.run_dir}", file=sys.stderr)
     summary = collect(config)
     found = verdict_changes(source.address, config.run_dir)
@@ -93,7 +99,7 @@ def configure(source: RunDir, words: Sequence[str]) -> RunConfig:
     """The configuration of ``source``, as ``words`` change it, for its rollouts verified again.
 
     Raises:
-        UserError: see ``compose_settings``; an environment that ``source`` does not have; a secret to be given again.
+        UserError: see ``compose_settings``; an environment that ``source`` does not have.
     """
     config: dict[str, Any] = yaml.safe_load(source.read(CONFIG))
     address = absolute_address(source)
@@ -112,7 +118,6 @@ def configure(source: RunDir, words: Sequence[str]) -> RunConfig:
         recipe.write_text(f"# @package _global_\n{yaml.safe_dump(_plain(config), allow_unicode=True)}")
         base = Base(f"{FAMILY}/{RECIPE}", tuple(config["envs"]))
         made, _ = compose_settings([f"--config-dir={folder}", *rest], RunConfig, base)
-    _check_secrets(made.model_dump(include={"envs", "judges"}))
     envs = {name: its.model_copy(update={"server": absolute_path(its.server)}) for name, its in made.envs.items()}
     return made.model_copy(update={"envs": envs})
 
@@ -132,7 +137,7 @@ def _default_run_dir(source: RunDir) -> str:
 
 def _choose(envs: dict[str, dict[str, Any]], chosen: list[str], folders: list[str]) -> None:
     """Let ``env=CHOICE`` replace class and options of the environment of its name, or of the only one there is."""
-    composed, _ = compose_settings([*folders, *chosen], RunConfig)
+    composed, _ = compose_settings([*folders, *chosen, "run_dir=-"], RunConfig)
     for name, choice in composed.envs.items():
         target = next(iter(envs)) if len(envs) == len(composed.envs) == 1 else name
         if target not in envs:
@@ -148,18 +153,31 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
+    return _INTERPOLATION.sub(lambda found: found[1] * 2 + r"\${", value) if isinstance(value, str) else value
 
 
-def _check_secrets(config: Mapping[str, Any], place: str = "") -> None:
-    """A run's configuration is kept without its secrets. Raises UserError."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            _check_secrets(value, f"{place}{key}.")
-        elif isinstance(value, str) and REDACTED in value:
-            raise UserError(
-                f"{place}{key}: a run's configuration is kept without secrets; give it again, {place}{key}=..."
-            )
+def _check_secrets(config: RunConfig) -> None:
+    """A run's configuration is kept without its secrets: those that are needed now must be given again.
+
+    Raises:
+        UserError: one is missing.
+    """
+    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    asked = asked_judges(config, servers)
+    used: dict[str, Settings] = {f"envs.{name}": its for name, its in config.envs.items()}
+    used |= {f"judges.{name}": config.judges[name] for name in asked if name != POLICY}
+    used |= {"model": config.model} if POLICY in asked else {}
+    for place, settings in used.items():
+        for key in _redacted(settings.model_dump(), place):
+            raise UserError(f"{key}: a run's configuration is kept without secrets: give it again, {key}=...")
+
+
+def _redacted(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _redacted(inner, f"{place}.{key}")
+    elif isinstance(value, str) and REDACTED in value:
+        yield place
 
 
 def _print(found: Mapping[str, Any], limit: int) -> None:
