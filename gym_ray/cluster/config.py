@@ -160,7 +160,7 @@ class ClusterConfig(Settings):
     excludes: list[str] = [
         ".git/",
         ".venv*/",
-        "runs/",
+        "/runs/",
         "__pycache__/",
         ".env",
         "*.pem",
