@@ -118,7 +118,7 @@ def _kind(kind: str, reason: str) -> Verdict:
     rules: list[tuple[Verdict, Callable[[], bool]]] = [
         (Verdict.JUDGE, lambda: kind.startswith("judge")),
         (Verdict.ABSENT, lambda: kind == "provider_unavailable" or _has(reason, "FileNotFound", "No such file")),
-        (Verdict.STALE, lambda: _has(reason, "HTTP 422", "KeyError", "Field required", "validation error")),
+        (Verdict.STALE, lambda: _has(reason, "HTTP 422", "KeyError", "Field required", "multiple values")),
         (
             Verdict.ABSENT,
             lambda: _has(reason, "ModuleNotFound", "No module named", "ImportError", "Connect", "resolve", *ELSEWHERE),

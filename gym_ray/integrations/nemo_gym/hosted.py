@@ -38,7 +38,9 @@ def prepare(root: Path) -> None:
     os.chdir(tempfile.mkdtemp(prefix="gym_ray-nemo_gym-"))
     if importlib.util.find_spec("nemo_gym") is None or str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    printed = builtins.print
+    printed, path = builtins.print, list(sys.path)
+    importlib.import_module("nemo_gym")
+    sys.path[:] = path  # it had put its own site-packages last: other versions of what it needs would come first
     importlib.import_module("nemo_gym.server_utils")
     builtins.print = printed  # it had been replaced for all of the process
 
