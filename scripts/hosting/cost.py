@@ -80,13 +80,14 @@ def _servers(model_url: str) -> Iterator[tuple[str, list[psutil.Process]]]:
         "policy_model": "responses_api_models/vllm_model",
         "mcqa_simple_agent": "responses_api_agents/simple_agent",
     }
+    # Its own site-packages first on the module path: it would put them last, behind what .venv has.
+    environment = {**os.environ, "NEMO_GYM_CONFIG_DICT": config, "NEMO_GYM_EXTRA_ROOTS": str(tree.root)}
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         processes = []
         for name, folder in folders.items():
-            environment = {**os.environ, "NEMO_GYM_CONFIG_DICT": config, "NEMO_GYM_CONFIG_PATH": name}
-            place = tree.root / folder
-            process = subprocess.Popen([sys.executable, "app.py"], cwd=place, env=environment, stdout=log, stderr=log)
+            own, place = {**environment, "NEMO_GYM_CONFIG_PATH": name}, tree.root / folder
+            process = subprocess.Popen([sys.executable, "app.py"], cwd=place, env=own, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.kill)
             processes.append(psutil.Process(process.pid))
