@@ -22,6 +22,7 @@ NEEDED = {
     ("model", "nim"): ["model.name=x"],
     ("model", "vllm"): ["model.serve.path=x"],
     ("env", "nemo_gym"): ["env.options.server=x"],
+    ("agent", "http"): ["agent.url=http://x/run"],
     ("cluster", "ray_up/gcp"): ["cluster.launcher.project=x"],
     ("cluster", "ray_up/local"): ["cluster.launcher.head_ip=x", "cluster.launcher.worker_ips=[]"],
 }

@@ -16,7 +16,12 @@ class AgentConfig(Settings):
     """Limits and policies of the agent loop (``agent.*``)."""
 
     kind: str = "auto"
-    """auto (by the environment), tool_loop, gymnasium, or an import path `package.module:Class`."""
+    """auto (by the environment), tool_loop, gymnasium, http (an agent elsewhere), or an import path
+    `package.module:Class`."""
+    url: str | None = None
+    """kind http: where the agent is asked to work on a task (docs/agents.md)."""
+    listen_host: str = "127.0.0.1"
+    """kind http: address at which agent workers listen for its model calls."""
     max_turns: int = 50
     """Model calls per rollout; reaching it ends the rollout as `max_turns`."""
     max_tokens: int | None = None

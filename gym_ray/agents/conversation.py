@@ -7,6 +7,7 @@ budgets are kept in one place.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from gym_ray.agents.base import AgentConfig, RolloutContext
 from gym_ray.models.protocol import ModelReply, ModelRequest
@@ -43,14 +44,21 @@ class Conversation:
         self._items = list(items)
         self._last, self._covered = None, 0
 
-    async def ask(self) -> ModelReply:
-        """One model call. Its items, tokens and usage are on the trajectory when this returns.
+    @property
+    def items(self) -> list[Item]:
+        """What the next prompt is made of."""
+        return self._items
+
+    async def ask(self, params: dict[str, Any] | None = None) -> ModelReply:
+        """One model call. Its items, tokens and usage are on the trajectory when this returns. ``params``: create
+        parameters in place of the task's.
 
         Raises:
             RolloutError: the model's own, or ``prompt_too_long`` when not even the first prompt fits.
         """
         context, trajectory = self._context, self._context.trajectory
-        params = context.params if self._left is None else self._shortened(self._left)
+        params = context.params if params is None else params
+        params = params if self._left is None else _shortened(params, self._left)
         request = ModelRequest(params, self._items, context.rollout_id, self._last, self._covered)
         began = time.perf_counter()
         reply = await context.model.respond(request)
@@ -83,6 +91,7 @@ class Conversation:
         """False once ``max_turns`` model calls were made."""
         return len(self._context.trajectory.turns) < self._config.max_turns
 
-    def _shortened(self, left: int) -> dict[str, object]:
-        asked = self._context.params.get("max_output_tokens")
-        return {**self._context.params, "max_output_tokens": min(left, asked) if asked else left}
+
+def _shortened(params: dict[str, Any], left: int) -> dict[str, Any]:
+    asked = params.get("max_output_tokens")
+    return {**params, "max_output_tokens": min(left, asked) if asked else left}

@@ -6,10 +6,11 @@ import importlib
 
 from gym_ray.agents.base import Agent, AgentConfig
 from gym_ray.agents.gymnasium import GymnasiumLoop
+from gym_ray.agents.http import HttpAgent
 from gym_ray.agents.tool_loop import ToolLoop
 from gym_ray.types.errors import UserError
 
-KINDS: dict[str, type[Agent]] = {"tool_loop": ToolLoop, "gymnasium": GymnasiumLoop}
+KINDS: dict[str, type[Agent]] = {"tool_loop": ToolLoop, "gymnasium": GymnasiumLoop, "http": HttpAgent}
 
 
 def make_agent(config: AgentConfig, *, gymnasium: bool) -> Agent:

@@ -55,6 +55,8 @@ FREE: dict[str, str] = {
     "model.serve.env.*": "the hosts it runs on",
     "model.serve.startup_timeout_s": "patience",
     "agent.rollout_timeout_s": "patience",
+    "agent.url": "the same agent, elsewhere",
+    "agent.listen_host": "where it runs",
     "trackers.*": "who is told",
     "envs.*.placement": "where it runs",
     "envs.*.num_*": "size of the pool",
