@@ -23,6 +23,7 @@ usage: gym-ray export RUN --to FORMAT out=FOLDER [key=value]...
   gym-ray export runs/math --to openai_sft out=sft reward_min=1 best=1 dedup=true      the best answer to each task
   gym-ray export runs/math --to preference out=dpo margin=0.5 length_max=4096 validation=0.05
   gym-ray export runs/math --to nemo_rl_prompts out=rl pass_rate_min=0.1 pass_rate_max=0.9
+  gym-ray export runs/math --to nemo_rl_prompts out=rl where="any(reward >= 1) and mean(reward) < 0.9"
   gym-ray export runs/math --to token_arrays out=tokens
 
 RUN is a run directory, or the name of one in runs/. FOLDER gets train.jsonl or train.parquet, the same for validation
