@@ -60,11 +60,10 @@ function section(title, hint, ...parts) {
 }
 
 function outcomeTable(made, environments, open) {
-  const all = environments.flatMap(([, its]) =>
-    its.reward ? [its.reward.low ?? its.reward.mean, its.reward.high ?? its.reward.mean] : [],
-  );
-  const low = Math.min(0, ...all),
-    high = Math.max(1, ...all);
+  // The axis is the rewards' own: an interval of few tasks may reach far beyond.
+  const all = Object.values(made.rewards).flatMap(one => one.bins.map(bin => bin[0]));
+  const low = Math.min(0, ...all);
+  const high = Math.max(1, ...all);
   const columns = [
     { title: 'Environment' },
     { title: 'Tasks', number: true },
@@ -74,7 +73,7 @@ function outcomeTable(made, environments, open) {
     { title: 'Missing', number: true, hint: 'planned and not there' },
     { title: 'Unscored tasks', number: true, hint: 'tasks without any scored rollout: in no mean' },
     { title: 'Mean reward [95 %]', number: true },
-    { title: decimal(low, 0) + ' … ' + decimal(high, 0) },
+    { title: reward(low) + ' … ' + reward(high) },
     { title: 'Success [95 %]', number: true },
     { title: 'From', number: true, hint: 'a reward of this or more is a success' },
   ];
