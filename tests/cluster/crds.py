@@ -29,7 +29,7 @@ def problems(manifest: dict[str, Any]) -> list[str]:
 
 @cache
 def _schema(kind: str) -> dict[str, Any]:
-    definition = yaml.safe_load((FOLDER / f"ray.io_{FILES[kind]}.yaml").read_text())
+    definition = yaml.load((FOLDER / f"ray.io_{FILES[kind]}.yaml").read_text(), yaml.CSafeLoader)
     version = next(one for one in definition["spec"]["versions"] if one["name"] == "v1")
     schema = _strict(version["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
