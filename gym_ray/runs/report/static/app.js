@@ -130,18 +130,21 @@ function showOverview() {
 }
 
 // What is unfolded stays so, and focus and scrolling stay where they are, when numbers change under a reader.
+// Rows may have come in between, so things are known by what they say.
 function keepingPlace(draw) {
   const all = what => [...main.querySelectorAll(what)];
   const stops = 'a, button, summary, [tabindex]';
-  const focused = all(stops).indexOf(document.activeElement);
-  const unfolded = all('details').map(one => one.open);
+  const named = one => one.tagName + (one.getAttribute('aria-label') || one.textContent);
+  const focused = main.contains(document.activeElement) ? named(document.activeElement) : null;
+  const unfolded = new Set(all('details[open] > summary').map(named));
   const scrolled = window.scrollY;
   draw();
-  all('details').forEach((one, at) => {
-    one.open = unfolded[at] || false;
-  });
+  for (const one of all('details > summary')) one.parentElement.open = unfolded.has(named(one));
   window.scrollTo(0, scrolled);
-  if (focused >= 0) all(stops)[focused]?.focus({ preventScroll: true });
+  if (focused)
+    all(stops)
+      .find(one => named(one) === focused)
+      ?.focus({ preventScroll: true });
 }
 
 function showRollouts(now) {

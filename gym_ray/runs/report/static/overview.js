@@ -191,7 +191,7 @@ function phases(all) {
 
 function failures(list, open) {
   if (!list.length) return h('p', { class: 'quiet' }, 'None: every rollout was scored.');
-  return table(
+  const found = table(
     'Failed and masked rollouts by reason',
     [
       { title: 'Environment' },
@@ -218,6 +218,7 @@ function failures(list, open) {
       reasons(one),
     ]),
   );
+  return h('div', { class: 'failures' }, found);
 }
 
 function reasons(one) {
