@@ -25,8 +25,8 @@ from gym_ray.types.settings import Settings
 Floats = NDArray[np.float64]
 FLOOR = 1e-12
 """Weight of a task that the sampler does not want, so that there is always one to draw."""
-BUSY = 0.1
-"""How much less a task is wanted for each group of it that is open."""
+BUSY = 0.5
+"""How much less a task is wanted for each group of it that is in the air or waiting."""
 VARIANCE = 1e-8
 """Rewards that differ by less are equal (they may be sums of components)."""
 
@@ -149,7 +149,7 @@ class Pool:
         return sum(len(self._positions[name]) for name in self._share)
 
     def draw(self, step: int, busy: Sequence[int] = ()) -> int:
-        """The position of the next task. ``busy``: positions of open groups' tasks, which are wanted less."""
+        """The position of the next task. ``busy``: positions of tasks that are in the air or waiting."""
         number = sum(self.drawn.values())
         name = max(self._share, key=lambda one: self._share[one] * (number + 1) - self.drawn[one])
         positions = self._positions[name]

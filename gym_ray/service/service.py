@@ -86,7 +86,10 @@ class RolloutService:
                 first, count = self._ledger.submissions[key]
                 return list(range(first, first + count))
             for line, row in enumerate(rows):
-                self._check(row, f"row {line + 1} of {len(rows)}")
+                try:
+                    self._fleet.check(row)
+                except UserError as error:
+                    raise UserError(f"row {line + 1} of {len(rows)}: {error}") from None
             source = f"{self._ledger.next_id:08d}"
             await asyncio.to_thread(self._rows.keep, source, rows)
             size = self._config.collect.rollouts_per_task if rollouts is None else rollouts
@@ -249,12 +252,6 @@ class RolloutService:
             if self._version < before and entry.begun >= 0 and not entry.cursor:
                 self._ledger.reroll(entry)
 
-    def _check(self, row: bytes, place: str) -> None:
-        try:
-            self._fleet.check(row)
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from None
-
     def _state(self) -> dict[str, Any]:
         pool = [*self._pool_mark, dict(self._pool.drawn)] if self._pool else None
         return {"ledger": self._ledger.dump(), "version": self._version, "pool": pool}
@@ -316,7 +313,7 @@ class RolloutService:
         return chosen
 
     def _draw(self, pool: Pool) -> Entry:
-        busy = [entry.line for entry in self._ledger.open.values() if entry.source == POOL]
+        busy = [entry.line for entry in self._ledger.open.values() if entry.source == POOL and not entry.cursor]
         return self._ledger.submit(POOL, pool.draw(self._version, busy), self._config.collect.rollouts_per_task)
 
     async def _roll(self, entry: Entry) -> None:
