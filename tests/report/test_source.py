@@ -15,6 +15,7 @@ from gym_ray.runs.report.shards import Shards
 from gym_ray.runs.report.texts import TokenTexts
 from gym_ray.runs.view.query import Filter, Pages, positions_of
 from gym_ray.types.errors import UserError
+from tests.runs.test_scale import large_run
 from tests.support.shown_runs import EVIL, HOSTILE, shown_run
 
 
@@ -115,6 +116,16 @@ def test_no_order_loses_or_repeats_a_rollout(run: str) -> None:
         for descending in (False, True):
             found = positions_of(source.index, Filter(sort=sort, descending=descending))
             assert sorted(found.tolist()) == list(range(36))
+
+
+def test_rows_are_found_across_row_groups(tmp_path: Path) -> None:
+    source = Shards(RunDir.open(large_run(tmp_path / "run", 10_000)))
+    for position in (0, 1999, 2000, 5_001, 9_999):
+        assert source.read(position).key == (position // 8, position % 8)
+    middle = Pages(source).page(Filter(reward_min=1.0), 1998, 4)
+    assert [row["reward"] for row in middle["rows"]] == [1.0] * 4
+    found = Pages(source).search(Filter(), "answer is 249. ", 0, 100)["rows"]
+    assert [row["task"] for row in found] == [task for task in range(249, 1250, 250) for _ in range(8)]
 
 
 def test_hostile_text_is_passed_on_as_it_is(run: str) -> None:
