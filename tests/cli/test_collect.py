@@ -65,6 +65,20 @@ def test_exit_codes(
     assert (given[0].run_dir, given[0].model.name) == ("my run", "tiny")
 
 
+def test_an_environment_may_have_a_budget_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, many = ({**EnvironmentTotals().summary(), "scored": 20 - n, "failed": n} for n in (1, 2))
+    whole = Summary("my run", 40, 37, 0, 3, 0, 0, {"mcqa": few, "math": many}, [])
+    collect_as(monkeypatch, whole)
+    words = ["collect", "env=mcqa,math", "run_dir=my run", "collect.max_failed_fraction=0.1"]
+    assert main([*words, "env.max_failed_fraction=0.1"]) == 0
+    assert main([*words, "env.max_failed_fraction=0.06"]) == 3
+    error = capsys.readouterr().err
+    assert "10.0% of the rollouts of math failed, more than envs.math.max_failed_fraction=0.06" in error
+    assert "of mcqa" not in error
+
+
 def test_it_ends_with_a_table_and_where_the_run_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

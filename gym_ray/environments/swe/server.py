@@ -205,7 +205,7 @@ class Swe(ResourcesServer):
     async def _place(self, sandbox: Sandbox, task: Any) -> Files:
         """Put the repository into a fresh sandbox; its files."""
         if task.repository is not None:
-            files = {path: text.encode() for path, text in task.repository.items()}
+            files = _bytes(task.repository)
             await sandbox.run(Command(argv=("true",), files=placed(files)), self._limits(self._command_s))
             return files
         command = Command(argv=(*CLONE, task.commit), files={BUNDLE: decode_bundle(task.bundle)})
@@ -216,6 +216,9 @@ class Swe(ResourcesServer):
 
     async def _collect(self, work: _Work) -> Files:
         """The repository as the agent left it; as it was, where it took its sandbox down."""
+        if work.sandbox is None and work.task.repository is not None:  # no tool was used
+            work.before = _bytes(work.task.repository)
+            return work.before
         sandbox = await self._ready(work)
         with suppress(ValueError):
             return await self._packed(sandbox)
@@ -229,7 +232,7 @@ class Swe(ResourcesServer):
         return await asyncio.to_thread(unpack, result.stdout)
 
     async def _tested(self, task: Any, files: Files) -> tuple[dict[str, bool], str]:
-        hidden = {path: text.encode() for path, text in task.hidden_tests.items()}
+        hidden = _bytes(task.hidden_tests)
         async with self._pool.sandbox() as sandbox:
             everything = placed({**files, **hidden})
             if task.test_command is not None:
@@ -261,6 +264,10 @@ class Swe(ResourcesServer):
         elif result.exit:
             ending = f"exit status {result.exit}"
         return "\n".join(part for part in (text, ending) if part)
+
+
+def _bytes(texts: Mapping[str, str]) -> Files:
+    return {path: text.encode() for path, text in texts.items()}
 
 
 def _text(result: Result) -> str:
