@@ -113,7 +113,11 @@ class ModelControl:
             raise UserError(f"{len(errors)} replica(s) could not {'pause' if paused else 'resume'}: {errors[0]}")
 
     def _check(self, path: str | None, shapes: Shapes | None) -> None:
-        wrong = [answer for answer in self._broadcast("check_weights", path, shapes) if answer is not None]
+        answers = self._broadcast("check_weights", path, shapes)
+        # One that died says nothing about the weights, and its successor reads the wish.
+        wrong = [answer for answer in answers if isinstance(answer, str)]
+        if not wrong and all(isinstance(answer, BaseException) for answer in answers):
+            wrong = [describe(answers[0])]
         if wrong:
             raise UserError(f"model {self._app_name!r}: {wrong[0]}")
 
