@@ -93,6 +93,7 @@ class Live:
     def _make(self) -> None:
         import nemo_rl.environments.nemo_gym as module
 
+        self._streaming = module.NemoGym.streaming
         settings = {"run_dir": self._run, "envs": {"workplace_easy": {}}, "collect": {"num_agents": 1}}
         settings["model"] = {"retry": {"base_s": 0.05, "max_s": 0.2, "max_attempts": 3}}
         block = {"config_paths": ["resources_servers/mcqa/configs/mcqa.yaml"], "gym_ray": settings}
@@ -213,7 +214,7 @@ class Live:
                 task_to_env={"nemo_gym": self._actor},
                 num_generations_per_prompt=EACH,
                 max_seq_len=MAX_MODEL_LEN,
-                max_rollout_turns=1,
+                max_rollout_turns=1 if self._streaming else None,  # v0.7 wants it unset
                 generation_config=dict(GENERATION),
             )
 

@@ -12,12 +12,12 @@ import pytest
 
 from gym_ray.integrations.nemo_rl.flags import Flags
 from gym_ray.integrations.nemo_rl.lost import bad_row, lost
-from gym_ray.integrations.nemo_rl.results import NO_TOKENS, NON_CONTIGUOUS, ResultMaker, chained_segment, neutral
+from gym_ray.integrations.nemo_rl.results import NO_TOKENS, NON_CONTIGUOUS, ResultMaker, neutral
 from gym_ray.types.errors import FailureKind, Stage
 from gym_ray.types.items import assistant_message, reasoning
 from gym_ray.types.outcome import Failure, Outcome, Reward
 from gym_ray.types.rollout import Rollout
-from gym_ray.types.tokens import segments_of
+from gym_ray.types.tokens import Segment, segments_of
 from tests.support.rollouts import make_rollout, two_turns
 
 Json = dict[str, Any]
@@ -44,6 +44,18 @@ def read_strictly(result: Json) -> None:
     assert isinstance(full["responses_create_params"]["input"], list)
     for item in full["response"]["output"]:
         assert not {"prompt_token_ids", "generation_token_ids", "generation_log_probs", "routed_experts"} & set(item)
+
+
+def chained_segment(result: Json) -> Segment:
+    """The log's tokens as one segment again: what a reader of the log trains on."""
+    segment = Segment()
+    for message in result["message_log"]:
+        ids = [int(token) for token in message["token_ids"]]
+        own = message["role"] == "assistant"
+        segment.token_ids += ids
+        segment.loss_mask += [int(own)] * len(ids)
+        segment.logprobs += [float(one) for one in message["generation_logprobs"]] if own else [0.0] * len(ids)
+    return segment
 
 
 def results_of(*rollouts: Rollout, **settings: Any) -> list[Json]:
@@ -96,7 +108,16 @@ def test_what_has_no_verdict_moves_no_baseline() -> None:
     assert [result["full_result"]["failed"] for result in results] == [False, True, False, False]
     assert results[1]["full_result"]["gym_ray"]["reward"] is None
     assert results[1]["full_result"]["failure_kind"] == "judge_failed"
-    assert neutral([failed, masked]) == Reward(0.0)
+    assert neutral([None, None]) == Reward(0.0)
+
+
+def test_a_trainer_that_reads_no_mask_gets_no_advantage_on_masked_rows() -> None:
+    rewritten = make_rollout(trajectory=two_turns(rewritten=True), reward=Reward(9.0, {"right": 9.0}))
+    scored = [make_rollout(reward=Reward(value, {"right": value})) for value in (1.0, 0.0)]
+    results = results_of(scored[0], rewritten, scored[1], reads_masks=False)
+    assert [result["full_result"]["reward"] for result in results] == [1.0, 0.5, 0.0]
+    assert results[1]["full_result"]["reward_components"] == {"right": 0.5}
+    assert results[1]["full_result"]["gym_ray"]["reward"] == 9.0
 
 
 def test_a_rollout_without_tokens_is_two_masked_ones() -> None:

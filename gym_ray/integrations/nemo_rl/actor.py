@@ -41,6 +41,8 @@ Answer = tuple[int, Json, Json | None]
 class GymActor:
     """What both interfaces share. ``cfg``: NeMo-RL's ``NemoGymConfig``, with ``run_dir`` added by the launcher."""
 
+    reads_masks = True
+
     def __init__(self, cfg: Json) -> None:
         self._cfg = cfg
         self._tokenizer: Any = None
@@ -141,7 +143,7 @@ class GymActor:
         flags = Flags.given(self._cfg.get("invalid_tool_call_patterns"), self._cfg.get("thinking_tags"))
         batch_decode = getattr(self._tokenizer, "batch_decode", None)
         eos = getattr(self._tokenizer, "eos_token_id", None) or 0
-        return ResultMaker(flags, plan.settings.history, batch_decode, int(eos))
+        return ResultMaker(flags, plan.settings.history, batch_decode, int(eos), self.reads_masks)
 
 
 class StreamingGym(GymActor):
@@ -160,7 +162,9 @@ class StreamingGym(GymActor):
 
 
 class ListGym(GymActor):
-    """NeMo-RL v0.5 to v0.7. The first two have no ``_spinup``: they wait for ``health_check``."""
+    """NeMo-RL v0.5 to v0.7. The first two have no ``_spinup``: they wait for ``health_check``. None reads a mask."""
+
+    reads_masks = False
 
     async def health_check(self) -> bool:
         """True when rollouts can be made; comes up first if need be."""

@@ -6,8 +6,9 @@ are exactly one segment, so every prompt begins with all tokens before it. ``ful
 token ids. NeMo-RL reads one flag for "do not train on this": ``full_result.instance_config.mask_sample``.
 
 A masked row still counts in the trainer's baselines, and ``reward`` must be a number. One without a verdict therefore
-gets the mean reward of its group's scored rows, which moves no baseline; ``full_result.gym_ray.reward`` stays null.
-A rollout without any token gets two of them, and is masked.
+gets the mean reward of its group's other rows, which moves no baseline; ``full_result.gym_ray.reward`` stays null.
+Releases that read no mask (v0.5 to v0.7) get that mean on every masked row: an advantage of zero is all that keeps them
+from training on it. A rollout without any token gets two of them, and is masked.
 
 Source of the shapes: NeMo-RL's ``environments/nemo_gym.py`` and ``experience/rollouts.py`` (v0.5 to main).
 """
@@ -27,7 +28,6 @@ from gym_ray.integrations.nemo_rl.flags import Flags
 from gym_ray.types.items import input_items
 from gym_ray.types.outcome import Outcome, Reward
 from gym_ray.types.rollout import Rollout
-from gym_ray.types.tokens import Segment
 from gym_ray.types.trajectory import Trajectory, Turn
 
 Json = dict[str, Any]
@@ -43,28 +43,34 @@ NON_CONTIGUOUS, NO_TOKENS = "non_contiguous", "no_tokens"
 class ResultMaker:
     """Makes result rows. ``decode``: a tokenizer's ``batch_decode``, for the texts beside each call's last item.
 
-    ``eos``: a token id for rows that have none of their own.
+    ``eos``: a token id for rows that have none of their own. ``reads_masks``: the trainer does.
     """
 
     flags: Flags
     history: History = "mask"
     decode: Decode | None = None
     eos: int = 0
+    reads_masks: bool = True
 
     def group(self, rollouts: Sequence[Rollout]) -> list[Json]:
         """One result per rollout of a group, in order."""
-        stand_in = neutral(rollouts)
-        return [self._result(make_row(_begun(rollout)), stand_in) for rollout in rollouts]
+        rows = [make_row(_begun(rollout)) for rollout in rollouts]
+        logs = [self._log(row) for row in rows]
+        stand_in = neutral([row.rollout.reward for row in rows if self._keeps_reward(row)])
+        return [self._result(row, log, stand_in) for row, log in zip(rows, logs, strict=True)]
 
-    def _result(self, row: Row, stand_in: Reward) -> Json:
+    def _keeps_reward(self, row: Row) -> bool:
+        return row.rollout.reward is not None and (self.reads_masks or not row.fields["mask_sample"])
+
+    def _result(self, row: Row, log: list[Json], stand_in: Reward) -> Json:
         fields, rollout = row.fields, row.rollout
-        if rollout.reward is None:
+        if not self._keeps_reward(row):
+            fields.pop("reward_components", None)
             fields["reward"] = stand_in.value
             if stand_in.components:
                 fields["reward_components"] = stand_in.components
         fields["failed"] = rollout.outcome is Outcome.FAILED
         fields["segments"] = len(row.segments)
-        log = self._log(row)
         full: Json = orjson.loads(to_json(fields))
         for item in full["response"]["output"]:
             item.pop("routed_experts", None)
@@ -102,26 +108,14 @@ class ResultMaker:
             items[turn.last_item]["prompt_str"], items[turn.last_item]["generation_str"] = prompt, text
 
 
-def neutral(rollouts: Sequence[Rollout]) -> Reward:
-    """The verdict that moves no baseline: the mean of the group's scored ones, component by component."""
-    scored = [one.reward for one in rollouts if one.reward is not None and one.outcome is Outcome.SCORED]
-    if not scored:
+def neutral(rewards: Sequence[Reward | None]) -> Reward:
+    """The verdict that moves no baseline: the mean of a group's others, component by component."""
+    given = [reward for reward in rewards if reward is not None]
+    if not given:
         return Reward(0.0)
-    names = sorted({name for reward in scored for name in reward.components})
-    components = {name: sum(one.components.get(name, 0.0) for one in scored) / len(scored) for name in names}
-    return Reward(sum(one.value for one in scored) / len(scored), components)
-
-
-def chained_segment(results: Json) -> Segment:
-    """The log's tokens as one segment again: what a reader of the log trains on."""
-    segment = Segment()
-    for message in results["message_log"]:
-        ids = [int(token) for token in message["token_ids"]]
-        own = message["role"] == "assistant"
-        segment.token_ids += ids
-        segment.loss_mask += [int(own)] * len(ids)
-        segment.logprobs += [float(one) for one in message["generation_logprobs"]] if own else [0.0] * len(ids)
-    return segment
+    names = sorted({name for reward in given for name in reward.components})
+    components = {name: sum(one.components.get(name, 0.0) for one in given) / len(given) for name in names}
+    return Reward(sum(one.value for one in given) / len(given), components)
 
 
 def _begun(rollout: Rollout) -> Rollout:
