@@ -28,19 +28,15 @@ import orjson
 from gym_ray.collect.journal.record import to_json
 from gym_ray.types.items import TOKEN_FIELDS, Item
 from gym_ray.types.outcome import Outcome
+from gym_ray.types.response import response_of
 from gym_ray.types.rollout import Rollout
 from gym_ray.types.tokens import Segment, TurnTokens, segments_of
-from gym_ray.types.trajectory import FinishReason, Trajectory, Usage
+from gym_ray.types.trajectory import Trajectory
 
 Json = dict[str, Any]
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_output_tokens", "seed", "stop", "reasoning", "tool_choice")
 """Create parameters that say how tokens were sampled."""
-_INCOMPLETE = {
-    FinishReason.LENGTH: "max_output_tokens",
-    FinishReason.CONTEXT_WINDOW: "max_output_tokens",
-    FinishReason.CONTENT_FILTER: "content_filter",
-}
 
 
 @dataclass(slots=True)
@@ -78,7 +74,8 @@ def _fields(rollout: Rollout, tokens: list[TurnTokens], segments: list[Segment])
     masked = rollout.outcome is not Outcome.SCORED
     row = task if reward is None else {**task, **reward.extra}
     row["responses_create_params"] = {**rollout.params, "input": trajectory.input}
-    row["response"] = _response(rollout, trajectory)
+    name = f"resp_{rollout.task_number}_{rollout.rollout_index}"
+    row["response"] = response_of(trajectory, rollout.params, name, rollout.started)
     row["reward"] = float(reward.value) if reward is not None else 0.0
     row["reward_components"] = reward.components if reward is not None else {}
     if not row["reward_components"]:
@@ -127,36 +124,6 @@ def failure_row(rollout: Rollout) -> bytes:
         "task": orjson.loads(rollout.task),
     }
     return to_json(row) + b"\n"
-
-
-def _response(rollout: Rollout, trajectory: Trajectory) -> Json:
-    """A Responses object that stands for the whole episode."""
-    reason = _INCOMPLETE.get(trajectory.finish_reason)
-    params = rollout.params
-    return {
-        "id": f"resp_{rollout.task_number}_{rollout.rollout_index}",
-        "object": "response",
-        "created_at": rollout.started,
-        "model": trajectory.model,
-        "status": "incomplete" if reason else "completed",
-        "incomplete_details": {"reason": reason} if reason else None,
-        "output": trajectory.items,
-        "parallel_tool_calls": params.get("parallel_tool_calls", True),
-        "tool_choice": params.get("tool_choice", "auto"),
-        "tools": params.get("tools") or [],
-        "usage": _usage(trajectory.usage),
-    }
-
-
-def _usage(usage: Usage) -> Json:
-    """As OpenAI's schema requires it since 2026; readers of NeMo Gym 0.7 check it when they verify a row again."""
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-        "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }
 
 
 def _ours(rollout: Rollout, trajectory: Trajectory) -> Json:

@@ -8,6 +8,7 @@ from typing import Any
 from gym_ray.models.chat import chat_messages
 from gym_ray.models.serve.openai_api import chat_turn, responses_turn
 from gym_ray.resources.judge import Judge, JudgeReply
+from gym_ray.types.response import response_object
 from gym_ray.types.trajectory import FinishReason
 
 Json = dict[str, Any]
@@ -28,26 +29,7 @@ async def answered(judge: Judge, route: str, body: Json) -> Json:
 
 
 def _response(body: Json, reply: JudgeReply, model: str) -> Json:
-    cut, usage = reply.finish_reason in CUT, reply.usage
-    return {
-        "id": "resp_judge",
-        "object": "response",
-        "created_at": int(time.time()),
-        "model": model,
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "output": reply.items,
-        "parallel_tool_calls": True,
-        "tool_choice": body.get("tool_choice") or "auto",
-        "tools": body.get("tools") or [],
-        "usage": {
-            "input_tokens": usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-            "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        },
-    }
+    return response_object(reply.items, body, model, reply.finish_reason, reply.usage, "resp_judge", time.time())
 
 
 def _chat(body: Json, reply: JudgeReply, model: str) -> Json:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,8 @@ from gym_ray.resources.server import Session, UnknownTool
 from gym_ray.types.errors import FailureKind, MaskRollout, RolloutError, Stage
 from gym_ray.types.items import Item
 from gym_ray.types.outcome import Reward
-from gym_ray.types.trajectory import TRUNCATIONS, FinishReason, Trajectory
+from gym_ray.types.response import response_of
+from gym_ray.types.trajectory import Trajectory
 
 Json = dict[str, Any]
 CONTRACT = frozenset({"responses_create_params", "response", "reward", "reward_components", "instance_config"})
@@ -133,7 +133,8 @@ class NemoGym(GymnasiumServer):
     async def step(self, task: Any, action: list[Item], session: Session) -> StepResult:
         """``/step`` with the turn's output items."""
         row = session["row"]
-        answer = await self._post("step", session, {**row, "response": response_of(row, Trajectory([], items=action))})
+        response = response_of(Trajectory([], items=action), row["responses_create_params"])
+        answer = await self._post("step", session, {**row, "response": response})
         result = self._checked(answer, FailureKind.STEP_ERROR, Stage.TOOL)
         info = dict(result.get("info") or {})
         outputs = {one["call_id"]: str(one["output"]) for one in info.pop("tool_outputs", None) or ()}
@@ -151,7 +152,8 @@ class NemoGym(GymnasiumServer):
         row, trouble = session["row"], session["trouble"]
         if self.stepwise:
             return reward_of({"reward": float(sum(trajectory.step_rewards))}, row, trouble)
-        answer = await self._post("verify", session, {**row, "response": response_of(row, trajectory)})
+        response = response_of(trajectory, row["responses_create_params"])
+        answer = await self._post("verify", session, {**row, "response": response})
         if answer.status >= 400:
             said = f"/verify: {_problem(answer)}"
             raise _blamed(trouble, said) if trouble else MaskRollout(FailureKind.VERIFIER_ERROR, said)
@@ -181,24 +183,6 @@ class NemoGym(GymnasiumServer):
 
 def _roles(tree: Tree, server: str, config: str | None, models: list[str] | None) -> tuple[str, ...]:
     return referred_models(tree.config_file(server, config), server) if models is None else tuple(models)
-
-
-def response_of(row: Json, trajectory: Trajectory) -> Json:
-    """The episode as one Responses object, with the fields that NeMo Gym's ``NeMoGymResponse`` requires."""
-    params, cut = row["responses_create_params"], trajectory.finish_reason in TRUNCATIONS
-    reason = "content_filter" if trajectory.finish_reason is FinishReason.CONTENT_FILTER else "max_output_tokens"
-    return {
-        "id": "resp_0",
-        "object": "response",
-        "created_at": int(time.time()),
-        "model": trajectory.model,
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": reason} if cut else None,
-        "output": trajectory.items,
-        "parallel_tool_calls": params.get("parallel_tool_calls", True),
-        "tool_choice": params.get("tool_choice", "auto"),
-        "tools": params.get("tools") or [],
-    }
 
 
 def reward_of(answer: Json, row: Json, trouble: list[str]) -> Reward:

@@ -12,11 +12,9 @@ import pytest
 import requests
 
 from gym_ray.integrations.nemo_gym.outside import Exchange, route_clients, watched
-from gym_ray.integrations.nemo_gym.server import response_of, reward_of
+from gym_ray.integrations.nemo_gym.server import reward_of
 from gym_ray.integrations.nemo_gym.watching import watch_programs
 from gym_ray.types.errors import MaskRollout
-from gym_ray.types.items import assistant_message, user_message
-from gym_ray.types.trajectory import FinishReason, Trajectory
 
 ROW = {"responses_create_params": {"input": "2+2?"}, "expected": "4", "kept": 1}
 
@@ -118,11 +116,3 @@ def test_what_is_no_verdict_masks(answer: dict[str, Any], trouble: list[str], ki
 def test_trouble_does_not_take_a_reward_that_was_earned() -> None:
     assert reward_of({"reward": 1.0}, ROW, ["judge_failed: gone"]).value == 1.0
     assert reward_of({"reward": 0}, ROW, []).value == 0.0
-
-
-def test_the_response_says_when_it_was_cut() -> None:
-    trajectory = Trajectory([user_message("2+2?")], [assistant_message("4")], finish_reason=FinishReason.LENGTH)
-    response = response_of(ROW, trajectory)
-    assert (response["status"], response["output"]) == ("incomplete", trajectory.items)
-    trajectory.finish_reason = FinishReason.STOP
-    assert response_of(ROW, trajectory)["status"] == "completed"
