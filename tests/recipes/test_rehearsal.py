@@ -18,11 +18,13 @@ from gym_ray.collect.driver import collect
 from gym_ray.models.serve import deployment
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.usefixtures("ray_cluster")]
-ORDINARY = ["nemotron3_nano/rlvr_tiny", "nemotron3_super/swe2_tiny", "nemotron3_super/rlhf_tiny"]
-"""In every suite. The rest take minutes: scripts/test_recipes."""
+ORDINARY = ["nemotron3_nano/rlvr_tiny"]
+"""In every suite. The rest take minutes: scripts/test_recipes (and see test_shapes)."""
 REST = [
     ("nemotron3_super/rlvr1_tiny", []),
     ("nemotron3_super/swe1_tiny", []),
+    ("nemotron3_super/swe2_tiny", []),
+    ("nemotron3_super/rlhf_tiny", []),
     *(
         (f"nemotron3_{name}", ["model=tiny", "collect=smoke"])
         for name in ["nano/rlvr", "nano/rlvr_small", "nano/rollout_1gpu"]
