@@ -28,6 +28,8 @@ from hosting.replay import Result, Verdict, replay
 START_S = 180.0
 AT_ONCE = 2
 """Servers hosted at a time: most of it is imports."""
+AT_LEAST = 256
+"""Rows of nemo-gym 0.7.0 that a whole table reproduces, if hosting is sound; some servers draw at random."""
 SERVER = "gym_ray.integrations.nemo_gym:NemoGym"
 
 
@@ -154,6 +156,8 @@ def main() -> None:
                 with arguments.json.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(server)) + "\n")
     console.print(summary(servers), highlight=False)
+    if not arguments.servers and sum(server.counts[Verdict.REPRODUCED] for server in servers) < AT_LEAST:
+        raise SystemExit(f"fewer than {AT_LEAST} rows reproduced: see the reasons above")
 
 
 if __name__ == "__main__":
