@@ -123,8 +123,22 @@ async def test_streams_of_several_callers_and_their_failures(cfg: Callable[..., 
     for wrong, said in wrongs:
         with pytest.raises(ValueError, match=said):
             await stream(actor, wrong)
+
+    ray.kill(actor, no_restart=False)
+    again = await restarted(actor, rows("sum 3 3"))
+    assert {result["full_result"]["reward"] for _, result, _ in again} == {1.0}
     await actor.shutdown.remote()
     ray.kill(actor)
+
+
+async def restarted(actor: Any, given: list[Json]) -> list[tuple[int, Json, Json | None]]:
+    """The stream of an actor that was killed, asked again as the trainer does until Ray has brought it back."""
+    for _ in range(60):
+        try:
+            return await stream(actor, given)
+        except ray.exceptions.RayActorError:
+            await asyncio.sleep(0.5)
+    raise AssertionError("the actor did not come back")
 
 
 async def test_older_releases_get_a_list_in_the_order_of_the_rows(cfg: Callable[..., Json]) -> None:
