@@ -66,6 +66,7 @@ async def _serve(desk: object, host: str, port: int) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # Who reads the address may come at once.
     except OSError as error:
         raise UserError(f"cannot listen at {host}:{port}: {error.strerror}: --port says another, 0 any") from error
     shown = f"[{host}]" if ":" in host else host

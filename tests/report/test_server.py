@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -79,3 +82,17 @@ def test_a_run_in_progress_shows_what_comes(tmp_path: Path) -> None:
         overview = value(f"{found}/api/overview")
         assert overview["rollouts"] == {"expected": 36, "found": 36}
         assert value(f"{found}/api/rollouts?sort=newest")["rows"][0]["task"] == 8
+
+
+def test_the_command_serves_on_loopback_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gym_ray.cli.main", "view", shown_run(tmp_path / "run"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = process.stdout.readline().split()[0]
+            assert found.startswith("http://127.0.0.1:")
+            assert value(f"{found}/api/status")["found"] == 36
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+        finally:
+            process.kill()
