@@ -193,9 +193,11 @@ def reward_of(answer: Json, row: Json, trouble: list[str]) -> Reward:
     """
     value, instance = answer.get("reward"), answer.get("instance_config") or {}
     if answer.get("mask_sample") or instance.get("mask_sample") or answer.get("_ng_failure_class"):
-        kind = answer.get("failure_kind") or answer.get("_ng_failure_class") or FailureKind.VERIFIER_ERROR
-        reason = answer.get("failure_reason") or answer.get("_ng_failure_judge_error") or "masked by the server"
-        raise MaskRollout(str(kind), "; ".join([str(reason), *trouble]))
+        said = str(answer.get("failure_reason") or answer.get("_ng_failure_judge_error") or "masked by the server")
+        kind = answer.get("failure_kind") or answer.get("_ng_failure_class")
+        if trouble and kind is None:
+            raise _blamed(trouble, said)
+        raise MaskRollout(str(kind or FailureKind.VERIFIER_ERROR), "; ".join([said, *trouble]))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MaskRollout(FailureKind.VERIFIER_ERROR, f"/verify gave no reward but {value!r}")
     if not value and trouble:

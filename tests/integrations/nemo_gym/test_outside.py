@@ -102,6 +102,7 @@ def test_a_verdict_keeps_the_servers_own_fields_only() -> None:
     [
         ({"reward": 0.0, "mask_sample": True, "failure_kind": "judge_failed"}, [], "judge_failed", "masked by"),
         ({"reward": 0.0, "_ng_failure_class": "judge_failed"}, [], "judge_failed", "masked by"),
+        ({"reward": 0.0, "instance_config": {"mask_sample": True}}, ["judge_failed: gone"], "judge_failed", "gone"),
         ({"reward": None}, [], "verifier_error", "no reward but None"),
         ({"reward": True}, [], "verifier_error", "no reward but True"),
         ({"reward": 0.0}, ["provider_unavailable: sandbox: gone"], "provider_unavailable", "sandbox: gone"),
