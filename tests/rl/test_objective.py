@@ -46,10 +46,10 @@ def brute_force(now: list[float], recorded: list[float], advantage: list[float],
     return -total / tokens, clipped / tokens
 
 
-numbers = st.floats(-3, 0)
+numbers = st.floats(-3, 0).map(lambda number: round(number, 6))
 
 
-@given(st.lists(st.tuples(numbers, numbers, st.floats(-2, 2)), min_size=1, max_size=10), st.integers(0, 5))
+@given(st.lists(st.tuples(numbers, numbers, st.floats(-2, 2).map(lambda number: round(number, 6))), min_size=1, max_size=10), st.integers(0, 5))
 def test_the_loss_is_what_the_formula_says(rows: list[tuple[float, float, float]], elsewhere: int) -> None:
     now, recorded, advantage = (list(column) for column in zip(*rows, strict=True))
     tokens = len(rows) + elsewhere
@@ -58,7 +58,7 @@ def test_the_loss_is_what_the_formula_says(rows: list[tuple[float, float, float]
     loss, clipped = brute_force(now, recorded, advantage, tokens)
     assert found.loss.item() == pytest.approx(loss, abs=1e-9)
     assert found.clipped == pytest.approx(clipped, abs=1e-9)
-    assert found.drift >= 0
+    assert found.drift >= -1e-12
 
 
 def test_the_clip_stops_the_gradient_on_one_side_only() -> None:

@@ -33,7 +33,7 @@ def test_lines_after_the_checkpoint_are_done_again(run: RunDir) -> None:
     assert state["weights"].tolist() == [0, 1, 2]
     again = Record(run, 3)
     again.resume()
-    assert [line["step"] for line in again.lines] == [0, 1, 2, 3, 4]
+    assert [line["step"] for line in read_lines(run, 3)] == [0, 1, 2, 3, 4]
     again.add({"step": 5, "reward": 1.0})
     assert [line.get("reward") for line in read_lines(run, 3)] == [0.0, 0.1, 0.2, 0.3, 0.4, 1.0]
 

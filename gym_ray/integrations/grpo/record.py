@@ -91,6 +91,7 @@ class Record:
         if self._run.exists(path := f"{self._folder}/checkpoint.pt"):
             state = torch.load(io.BytesIO(self._run.read(path)), weights_only=True)
         self.lines = [line for line in self.lines if state and line["step"] <= state["steps"]]
+        self._write_lines()
         return state
 
     def finish(self, tensors: Mapping[str, Tensor], source: str) -> None:
