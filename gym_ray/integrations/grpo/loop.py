@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from gym_ray.collect.cluster import ray_session
+from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.hosts import APP
 from gym_ray.collect.quiet import quiet
 from gym_ray.collect.rundir import RunDir
@@ -52,6 +53,9 @@ def train(config: RlConfig) -> None:
     _weights(config)
     curriculum = read_curriculum(config.run, config.rl.held_out)
     run = RunDir.create(config.run_dir)
+    collecting = config.run.model_dump(mode="json")
+    check_resumable(run, collecting)
+    write_config(run, collecting)  # With it the directory is a run's, and may hold a training as well.
     check_settings(run, config.rl)
     seeds = [seed for seed in config.rl.seeds if not is_done(run, seed, config.rl.steps)]
     if not seeds:
