@@ -32,8 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = config.getoption("--cluster")
     if wanted is not None:
-        marked = [any(map(item.get_closest_marker, ("ray", "vllm"))) for item in items]
-        items[:] = [item for item, mark in zip(items, marked, strict=True) if mark == (wanted == "with")]
+        starts = {item: any(map(item.get_closest_marker, ("ray", "vllm"))) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if starts[item] != (wanted == "with")])
+        items[:] = [item for item in items if starts[item] == (wanted == "with")]
 
 
 @pytest.fixture(scope="session")
