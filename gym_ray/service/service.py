@@ -258,9 +258,11 @@ class RolloutService:
 
     async def _save(self, *, rates: bool = False) -> None:
         """Return once the directory has a state at least as new as this moment's."""
-        ended, self._ended = self._ended, set()
+        # Settled before the save: what ends while it is under way is open on disk, and is read there after a death.
+        unneeded = self._ended - {POOL} - {entry.source for entry in self._ledger.open.values()}
+        self._ended = set()
         await self._checkpoint.save(rates=rates)
-        for source in ended - {POOL} - {entry.source for entry in self._ledger.open.values()}:
+        for source in unneeded:
             await asyncio.to_thread(self._rows.forget, source)
 
     async def _look_at_version(self) -> None:
