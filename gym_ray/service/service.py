@@ -163,7 +163,7 @@ class RolloutService:
         ledger = self._ledger
         handed = sum(entry.cursor > 0 for entry in ledger.open.values())
         ready = len([one for one in self._ready if not ledger.open[one].cursor])
-        rolling = sum(not ledger.open[one].cursor for one in self._rolling)
+        rolling = sum(one in ledger.open and not ledger.open[one].cursor for one in self._rolling)
         return Status(
             submitted=ledger.submitted,
             delivered=ledger.delivered,
@@ -240,10 +240,7 @@ class RolloutService:
         self._pool_mark = [len(tasks), self._rows.fingerprint(len(tasks))]
 
     async def _begin_with_the_model(self) -> None:
-        """A model that was deployed anew counts its versions from 0: what the one before it rolled is made again.
-
-        Not what was handed over: the trainer may have been done with it.
-        """
+        """A model deployed anew counts from version 0: what was rolled before, and not handed over, is made again."""
         if not await self.deploys():
             return
         before, self._version = self._version, 0
@@ -297,7 +294,7 @@ class RolloutService:
 
     def _choose(self) -> list[Entry]:
         """What to begin now. Groups that were handed over before a restart are only read again: they take no room."""
-        chosen: list[Entry] = [entry for entry in self._queue if entry.cursor]
+        chosen: list[Entry] = [one for one in self._queue if one.cursor and one.id in self._ledger.open]
         self._queue = deque(entry for entry in self._queue if not entry.cursor)
         taken = len(self._rolling) + sum(not self._ledger.open[one].cursor for one in self._ready)
         while taken < self._service.open_groups and not self._paused:
@@ -326,8 +323,9 @@ class RolloutService:
             records = await self._fleet.run_records(task)
             self._arrive(entry, f"{task.environment}/{task.task_id}", records)
         except RolloutError:
-            self._ledger.fail(entry)
-            self._ended.add(entry.source)
+            if entry.id in self._ledger.open:
+                self._ledger.fail(entry)
+                self._ended.add(entry.source)
         except Exception as error:
             self._break(error)
         finally:
@@ -336,6 +334,8 @@ class RolloutService:
 
     def _arrive(self, entry: Entry, task: str, records: list[bytes]) -> None:
         """A group has ended: admit it, or say why not."""
+        if entry.id not in self._ledger.open:
+            return  # It was acknowledged while it was being read again, after a restart.
         rollouts = [decode(record) for record in records]
         rewards = [one.reward.value for one in rollouts if one.outcome is Outcome.SCORED and one.reward is not None]
         if not entry.observed:
