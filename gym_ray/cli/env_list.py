@@ -11,7 +11,7 @@ from rich.table import Table
 from gym_ray.cli.compose import conf_dir, group_choices, member_option, split_options
 from gym_ray.cli.environment import Environment, find_environment
 from gym_ray.cli.main import DONE
-from gym_ray.cli.tables import output
+from gym_ray.cli.tables import cell, output
 from gym_ray.types.errors import UserError
 
 HELP = """\
@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> int:
         name = f"{choice}/NAME" if member_option(choice, places) else choice
         found = find_environment(name, words)
         summary = _comment(choice, places) or _docstring(found)
-        table.add_row(name, summary, str(len(found.server.tools()) or ""), ", ".join(found.traits))
+        table.add_row(name, cell(summary), str(len(found.server.tools()) or ""), ", ".join(found.traits))
     output().print(table)
     return DONE
 
@@ -56,4 +56,4 @@ def _docstring(environment: Environment) -> str:
     """First line of the module's docstring, else of the class's."""
     module = inspect.getmodule(environment.server)
     text = (module.__doc__ if module else None) or environment.server.__doc__ or ""
-    return inspect.cleandoc(text).partition("\n")[0]
+    return inspect.cleandoc(text).partition("\n")[0].removesuffix(".") + "."
