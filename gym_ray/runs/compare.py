@@ -45,6 +45,11 @@ class Side:
         return {**counts, "reward": _json(self.reward.estimate()), "success": _json(self.success.estimate())}
 
 
+def _differences() -> Moments:
+    """Differences of what lies between 0 and 1."""
+    return Moments(least=-1.0)
+
+
 @dataclass(slots=True)
 class Pairing:
     """One environment's pairs. ``only_a`` and ``only_b``: tasks of one run. ``unscored``: in both, not paired."""
@@ -54,8 +59,8 @@ class Pairing:
     only_a: int = 0
     only_b: int = 0
     unscored: int = 0
-    reward: Moments = field(default_factory=Moments)
-    success: Moments = field(default_factory=Moments)
+    reward: Moments = field(default_factory=_differences)
+    success: Moments = field(default_factory=_differences)
     differences: list[float] = field(default_factory=list)
     flips: list[dict[str, Any]] = field(default_factory=list)
 

@@ -1,7 +1,7 @@
-"""Intervals and tests: Student's t, sign-flip permutation, Holm's correction.
+"""Intervals and tests: Wilson's score, Student's t, sign-flip permutation, Holm's correction.
 
 Tasks are the independent observations: rollouts of one task are alike, so every function here is given one
-number per task, never one per rollout.
+number per task, never one per rollout. The interval of numbers that have bounds never leaves them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 CONFIDENCE = 0.95
+NORMAL = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 _EXACT = 1 << 14
 _FLIPS, _DRAWS = 20_000, 40_000_000
 _TINY = 1e-300
@@ -30,26 +32,56 @@ class Estimate:
 
 @dataclass(slots=True)
 class Moments:
-    """Mean and spread of numbers seen one by one (Welford)."""
+    """Mean and spread of numbers seen one by one (Welford).
 
+    ``least``, ``most``: the bounds that they are taken to have, until one lies outside.
+    """
+
+    least: float = 0.0
+    most: float = 1.0
+    bounded: bool = True
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
         """See one more."""
+        self.bounded = self.bounded and self.least <= value <= self.most
         self.count += 1
         apart = value - self.mean
         self.mean += apart / self.count
         self.squares += apart * (value - self.mean)
 
     def estimate(self) -> Estimate | None:
-        """Student's interval of the mean; None when nothing was seen."""
+        """The interval of the mean, Wilson's within bounds, else Student's; None when nothing was seen."""
         if self.count < 2:
             return Estimate(self.mean, None, None, self.count) if self.count else None
-        error = math.sqrt(self.squares / (self.count - 1) / self.count)
-        reach = t_quantile(0.5 + CONFIDENCE / 2, self.count - 1) * error
-        return Estimate(self.mean, self.mean - reach, self.mean + reach, self.count)
+        variance = self.squares / (self.count - 1) / self.count
+        t = t_quantile(0.5 + CONFIDENCE / 2, self.count - 1)
+        if not self.bounded:
+            reach = t * math.sqrt(variance)
+            return Estimate(self.mean, self.mean - reach, self.mean + reach, self.count)
+        span = self.most - self.least
+        share = min(1.0, max(0.0, (self.mean - self.least) / span))
+        low, high = wilson(share, variance / span**2, self.count, t)
+        return Estimate(self.mean, self.least + low * span, self.least + high * span, self.count)
+
+
+def wilson(share: float, variance: float, count: int, t: float) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927) that was measured on ``count`` clusters.
+
+    ``variance``: of the share. In the place of n stands the number of independent draws that would have this variance,
+    and in that of the normal quantile Student's ``t`` (Dean & Pagano 2015; Franco, Little, Louis & Slud 2019). Where
+    all clusters say 0, or all 1, no variance is estimated: each counts as one draw, and the quantile is the normal one.
+    0 <= low <= share <= high <= 1.
+    """
+    spread = share * (1 - share)
+    if variance == 0.0 and spread:
+        return share, share
+    weight = t * t * variance / spread if spread else NORMAL**2 / count
+    centre = (share + weight / 2) / (1 + weight)
+    reach = math.sqrt(weight * spread + weight * weight / 4) / (1 + weight)
+    return max(0.0, min(share, centre - reach)), min(1.0, max(share, centre + reach))
 
 
 def t_cdf(t: float, freedom: int) -> float:

@@ -87,7 +87,7 @@ def test_pairs_see_what_the_spread_of_tasks_hides(tmp_path: Path) -> None:
 def test_scipy_agrees(tmp_path: Path) -> None:
     stats = pytest.importorskip("scipy.stats")
     random_ = random.Random(1)
-    pairs = [(random_.random(), random_.random()) for _ in range(60)]
+    pairs = [(9 * random_.random(), 9 * random_.random()) for _ in range(60)]
     first, second = ([scripted(task, 0, pair[side]) for task, pair in enumerate(pairs)] for side in range(2))
     found = compared(tmp_path, first, second)["quiz"]
     test = stats.ttest_rel([b for _, b in pairs], [a for a, _ in pairs])
@@ -114,7 +114,7 @@ def test_the_verb_prints_and_writes(
     shown = capsys.readouterr().out
     assert "runs/new is partial" in shown
     row = next(line for line in shown.splitlines() if line.startswith("quiz"))
-    assert " ".join(row.split()) == "quiz 6 0.000 1.000 +1.000 [+1.000, +1.000] 0.0312 0.0312 0 6"
+    assert " ".join(row.split()) == "quiz 6 0.000 1.000 +1.000 [+0.219, +1.000] 0.0312 0.0312 0 6"
     assert "and 4 more" in shown
     assert len(json.loads(Path("c.json").read_text())["environments"]["quiz"]["flips"]) == 6
 

@@ -34,7 +34,7 @@ def test_scipy_agrees() -> None:
     stats = pytest.importorskip("scipy.stats")
     random_ = np.random.default_rng(1)
     for freedom in (1, 4, 57):
-        values = random_.normal(0.1, 1, freedom + 1)
+        values = random_.normal(9.1, 1, freedom + 1)
         moments = Moments()
         for value in values:
             moments.add(value)
@@ -56,6 +56,55 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
         assert found.high is not None
         hits += found.low <= 3.0 <= found.high
     assert 930 <= hits <= 970
+
+
+def _estimate(values: list[float], **bounds: float) -> tuple[float, float]:
+    moments = Moments(**bounds)
+    for value in values:
+        moments.add(value)
+    found = moments.estimate()
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.high
+
+
+def test_the_interval_of_independent_yes_and_no_is_wilsons() -> None:
+    values = [1.0] * 30 + [0.0] * 10
+    # The variance between tasks divides by n - 1: the score interval of 39 draws, with t(39) for the normal quantile.
+    t = t_quantile(0.975, 39)
+    low, high = _estimate(values)
+    for edge in (low, high):
+        assert abs(0.75 - edge) == pytest.approx(t * (edge * (1 - edge) / 39) ** 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_tasks_that_all_agree_still_leave_doubt(value: float) -> None:
+    low, high = _estimate([value] * 10)
+    far = 0.27753  # 1.95996**2 / (10 + 1.95996**2)
+    assert (low, high) == pytest.approx((0.0, far) if value == 0.0 else (1.0 - far, 1.0), abs=1e-5)
+    assert _estimate([2.0] * 10) == (2.0, 2.0), "what has no bounds is Student's"
+
+
+def test_rates_stay_between_0_and_1_and_cover_the_truth() -> None:
+    """Clusters of eight rollouts, as tasks are: each task has a rate of its own, 0.9 on average."""
+    random_, hits, students = np.random.default_rng(4), 0, 0
+    for _ in range(1000):
+        rates = random_.binomial(8, random_.beta(4.5, 0.5, 12)) / 8
+        low, high = _estimate(rates.tolist())
+        assert 0.0 <= low <= rates.mean() <= high <= 1.0
+        hits += low <= 0.9 <= high
+        low, high = _estimate(rates.tolist(), most=0.0)  # bounds that do not hold: Student's
+        students += low <= 0.9 <= high
+    assert hits >= 910
+    assert hits > students + 20
+
+
+def test_differences_stay_between_their_bounds() -> None:
+    low, high = _estimate([1.0, 1.0, 0.0, 1.0], least=-1.0)
+    assert -1.0 <= low < 0.75 < high <= 1.0
+    low, high = _estimate([0.0] * 7 + [1.0], least=-1.0)
+    assert low < 0.0, "one better task of eight proves nothing"
 
 
 def test_few_observations_have_no_interval() -> None:
