@@ -33,12 +33,23 @@ def test_few_values_keep_a_bin_each() -> None:
     assert seen.summary() == {"width": 0.0, "bins": [[0.0, 1], [0.5, 1], [1.0, 2]]}
 
 
-@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 800), st.integers(0, 50)), min_size=1, max_size=60))
-def test_a_time_line_agrees_with_counting_by_hand(rollouts: list[tuple[int, int, int]]) -> None:
+moments, lengths = st.integers(0, 4000), st.integers(0, 800)
+
+
+@given(
+    st.lists(st.tuples(moments, lengths, st.integers(0, 50)), min_size=1, max_size=60),
+    st.lists(st.tuples(moments, st.none() | lengths), max_size=20),
+)
+def test_a_time_line_agrees_with_counting_by_hand(
+    rollouts: list[tuple[int, int, int]], unfinished: list[tuple[int, int | None]]
+) -> None:
     began = 1_700_000_000.0
     timeline, spans = Timeline(), [(begin / 8, (begin + length) / 8, tokens) for begin, length, tokens in rollouts]
     for begin, end, tokens in spans:
         timeline.add(began + begin, began + end, tokens)
+    stays = [(at / 8, math.inf if length is None else (at + length) / 8) for at, length in unfinished]
+    for begin, end in stays:
+        timeline.add_unfinished(began + begin, None if end == math.inf else began + end)
     its = timeline.summary()
     assert its is not None
     width, first = its["width"], its["start"] - began
@@ -46,7 +57,7 @@ def test_a_time_line_agrees_with_counting_by_hand(rollouts: list[tuple[int, int,
     assert sum(its["finished"]) * width == pytest.approx(len(spans), abs=0.1)
     for at, mean in enumerate(its["in_flight"]):
         low, high = first + at * width, first + (at + 1) * width
-        inside = sum(max(0.0, min(end, high) - max(begin, low)) for begin, end, _ in spans)
+        inside = sum(max(0.0, min(end, high) - max(begin, low)) for begin, end, *_ in [*spans, *stays])
         assert mean == pytest.approx(inside / width, abs=1e-3)
         ended = [tokens for _, end, tokens in spans if low <= end < high]
         assert its["finished"][at] == pytest.approx(len(ended) / width, abs=1e-3)

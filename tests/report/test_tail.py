@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import orjson
 import pytest
 
 from gym_ray.runs.groups import journaled_groups
+from gym_ray.runs.read import read_run
 from gym_ray.runs.report.detail import row_of
+from gym_ray.runs.report.overview import overview
 from gym_ray.runs.report.texts import TokenTexts
+from gym_ray.runs.report.unfinished import unfinished
 from gym_ray.runs.view.desk import Desk
 from gym_ray.runs.view.query import Filter, Pages
 from gym_ray.runs.view.tail import Tail
@@ -69,6 +73,21 @@ def test_who_closed_in_peace_has_nothing_in_flight(live: LiveRun) -> None:
     tail = Tail(live.run)
     tail.refresh()
     assert tail.in_flight == 0
+
+
+def test_what_never_ended_stays_in_flight(live: LiveRun) -> None:
+    ended, runs, *_ = shown_rollouts()
+    live.start(ended)
+    live.start(runs)
+    ended.started, ended.finished = time.time(), time.time() + 8
+    live.finish(ended)
+    assert [left for _, left in unfinished(live.run)] == [None]
+    made = overview(read_run(live.address), journaled_groups(live.run))
+    assert made["timeline"]["in_flight"][-2] == pytest.approx(2.0)
+    live.writer.close()
+    ((started, left),) = unfinished(live.run)
+    assert left is not None, "given up when its worker closed in peace"
+    assert left >= started
 
 
 def test_a_desk_follows_a_run_into_its_shards(live: LiveRun) -> None:

@@ -1,9 +1,10 @@
 """The journal's file format: how a frame is made, found and checked.
 
 A file is ``FILE_MAGIC`` and then frames. A frame (all little-endian): ``HEADER`` = magic, kind, outcome,
-flags, rollout index, task number, reward (NaN: none), payload length, CRC-32 of the payload; CRC-32 of the
-header; payload. Two checksums, so that headers can be walked without touching payloads, and so that a
-damaged payload costs one record while a damaged header, after which nothing can be found, costs the rest.
+flags, rollout index, task number, reward (NaN: none; of a start or a close: when, in Unix seconds), payload
+length, CRC-32 of the payload; CRC-32 of the header; payload. Two checksums, so that headers can be walked without
+touching payloads, and so that a damaged payload costs one record while a damaged header, after which nothing can
+be found, costs the rest.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class JournalWriter:
     def start(self, task: int, index: int, alone: bool = False) -> None:
         """Note that an attempt at a rollout begins. ``alone``: nothing else runs in this process."""
         self._check()
-        frame = make_frame(Kind.START, task, index, 0, ALONE if alone else 0, _NAN, b"")
+        frame = make_frame(Kind.START, task, index, 0, ALONE if alone else 0, time.time(), b"")
         if self._local:
             with self._errors_kept():
                 self._sink.write(frame)
@@ -168,7 +168,7 @@ class JournalWriter:
         """Write what is left, mark the segment as ended in peace, flush the disk. Idempotent."""
         if self._closing:
             return
-        self._put(make_frame(Kind.CLOSE, 0, 0, 0, 0, _NAN, b""))
+        self._put(make_frame(Kind.CLOSE, 0, 0, 0, 0, time.time(), b""))
         self._fsync, self._closing = True, True
         try:
             self.flush()

@@ -49,9 +49,11 @@ class Distribution:
 
 @dataclass(slots=True)
 class _Interval:
-    """One bin of time. ``entered``, ``left``: sums of seconds between the bin's rollouts and the epoch of the line."""
+    """One bin of time. ``begun``, ``ended``: rollouts that came into the air and left it; ``entered``, ``left``: sums
+    of seconds between that and the epoch of the line. ``finished``: those of them that have a record."""
 
-    started: int = 0
+    begun: int = 0
+    ended: int = 0
     finished: int = 0
     tokens: int = 0
     entered: float = 0.0
@@ -76,13 +78,34 @@ class Timeline:
         """See one rollout: Unix seconds, and sampled tokens. One without times is left out."""
         if not (0 < started <= finished < math.inf):
             return
+        self._enter(started)
+        its = self._leave(finished)
+        its.finished, its.tokens = its.finished + 1, its.tokens + tokens
+        self._fit()
+
+    def add_unfinished(self, started: float, left: float | None) -> None:
+        """See one that has no record. ``left``: when it was given up; None: it stays in flight to the line's end."""
+        if not (0 < started <= (started if left is None else left) < math.inf):
+            return
+        self._enter(started)
+        if left is not None:
+            self._leave(left)
+        self._fit()
+
+    def _enter(self, moment: float) -> None:
         if self.epoch is None:
-            self.epoch = math.floor(started)
-            self.low = self.high = self._place(started - self.epoch)
-        begin, end = started - self.epoch, finished - self.epoch
-        entered, left = self._at(begin), self._at(end)
-        entered.started, entered.entered = entered.started + 1, entered.entered + begin
-        left.finished, left.left, left.tokens = left.finished + 1, left.left + end, left.tokens + tokens
+            self.epoch = math.floor(moment)
+            self.low = self.high = self._place(moment - self.epoch)
+        its = self._at(moment - self.epoch)
+        its.begun, its.entered = its.begun + 1, its.entered + moment - self.epoch
+
+    def _leave(self, moment: float) -> _Interval:
+        assert self.epoch is not None
+        its = self._at(moment - self.epoch)
+        its.ended, its.left = its.ended + 1, its.left + moment - self.epoch
+        return its
+
+    def _fit(self) -> None:
         while self.high - self.low >= INTERVALS:
             self._widen()
 
@@ -109,11 +132,11 @@ class Timeline:
         lines: dict[str, list[float]] = {"finished": [], "tokens": [], "in_flight": []}
         for place in range(self.low, self.high + 1):
             one, end = self.bins.get(place, _Interval()), (place + 1) * width
-            inside = (end * one.started - one.entered) - (end * one.finished - one.left)
+            inside = (end * one.begun - one.entered) - (end * one.ended - one.left)
             lines["in_flight"].append(max(0.0, running + inside / width))
             lines["finished"].append(one.finished / width)
             lines["tokens"].append(one.tokens / width)
-            running += one.started - one.finished
+            running += one.begun - one.ended
         round_to: Callable[[float], float] = lambda value: round(value, 4)  # noqa: E731
         return {
             "start": self.epoch + self.low * width,

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gym_ray.collect.output.metrics import Histogram
+from gym_ray.collect.rundir import RunDir
 from gym_ray.runs.profile import Thresholds, profile_groups
-from gym_ray.runs.read import RunRecord
+from gym_ray.runs.read import RunRecord, State
 from gym_ray.runs.report.bins import Distribution, Timeline
+from gym_ray.runs.report.unfinished import unfinished
 from gym_ray.runs.rollouts import Group, StoredRollout
 from gym_ray.types.outcome import Outcome
 
@@ -115,6 +117,9 @@ def overview(
                 seen(count)
 
     profile = profile_groups(record, tapped(), thresholds)
+    if record.state is not State.COMPLETE:
+        for its in unfinished(RunDir.open(record.address)):
+            totals.timeline.add_unfinished(its.started, its.left)
     return {**profile, **totals.summary(), "about": about(record)}
 
 

@@ -21,7 +21,7 @@ function overviewPage(made, open) {
     made.timeline &&
       section(
         'Over time',
-        'From ' + when(made.timeline.start) + '. In flight: mean of each interval, of rollouts that have ended.',
+        'From ' + when(made.timeline.start) + '. In flight: mean of each interval; rollouts that never ended (running, or lost) count to the end of the line.',
         timeline(made.timeline),
       ),
     section(
