@@ -17,22 +17,23 @@ ROOT = Path(__file__).parents[2]
 TASKS, GROUP = 60, 4
 
 
-class Run:
-    """A collection as a user starts it, in a process group of its own."""
+class Collection:
+    """``gym-ray collect`` with ``words``, in a process group of its own.
 
-    def __init__(self, tmp_path: Path, *overrides: str) -> None:
-        self.directory = tmp_path / "run"
-        tasks = tmp_path / "tasks.jsonl"
-        tasks.write_text("".join(json.dumps(row) + "\n" for row in rows(["bump 2"] * TASKS, bumps=2)))
-        self.command = [sys.executable, "-m", "gym_ray.cli.main", "collect", f"env={ENVS}:Counter"]
-        self.command += [f"tasks={tasks}", f"run_dir={self.directory}", f"collect.rollouts_per_task={GROUP}"]
-        self.command += ["collect.agent_cpus=0.1", "collect.in_flight=64", *overrides]
-        self.log = tmp_path / "log.txt"
+    ``folder`` gets ``run`` (the run directory) and ``log.txt``. ``address``: of the Ray to attach to; None: its own.
+    """
+
+    def __init__(self, folder: Path, words: list[str], address: str | None = None) -> None:
+        self.directory, self.log = folder / "run", folder / "log.txt"
+        self.command = [sys.executable, "-m", "gym_ray.cli.main", "collect", *words, f"run_dir={self.directory}"]
         self.process: subprocess.Popen[bytes] | None = None
+        self._address = address
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Collection:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": "/tmp"}
         env.pop("RAY_ADDRESS", None)
+        if self._address is not None:
+            env["RAY_ADDRESS"] = self._address
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
@@ -71,13 +72,23 @@ class Run:
         wait_for(rolling, 120, f"{rollouts} rollouts")
 
 
+class Run(Collection):
+    """Small: :data:`TASKS` tasks of the counter, :data:`GROUP` rollouts each, on a Ray of its own."""
+
+    def __init__(self, tmp_path: Path, *overrides: str) -> None:
+        tasks = tmp_path / "tasks.jsonl"
+        tasks.write_text("".join(json.dumps(row) + "\n" for row in rows(["bump 2"] * TASKS, bumps=2)))
+        words = [f"env={ENVS}:Counter", f"tasks={tasks}", f"collect.rollouts_per_task={GROUP}"]
+        super().__init__(tmp_path, [*words, "collect.agent_cpus=0.1", "collect.in_flight=64", *overrides])
+
+
 def _record(index: JournalIndex, key: int) -> str:
     payload = index.payload(key >> 24, key & (1 << 24) - 1)
     assert payload is not None
     return payload.hex()
 
 
-def check_kept(run: Run, before: dict[int, str]) -> None:
+def check_kept(run: Collection, before: dict[int, str]) -> None:
     """What was durable at a kill is in the end exactly what it was."""
     after = run.finished()
     assert {key: after.get(key) for key in before} == before
