@@ -15,7 +15,7 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.collect.judges import judges_up
 from gym_ray.models.config import ModelConfig
 from gym_ray.models.connect import ListEndpoints
-from gym_ray.resources.actor import Pool, start_pool
+from gym_ray.resources.actor import Pool, StartingPool, begin_pool, end_actors, kill_actors
 from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.judge import POLICY, Judges
 
@@ -71,13 +71,17 @@ def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> I
 
 @contextlib.contextmanager
 def pools_up(config: RunConfig, judges: Judges) -> Iterator[dict[str, Pool]]:
-    """Actor pools of the environments that are not placed inline."""
-    pools: dict[str, Pool] = {}
+    """Actor pools of the environments that are not placed inline, started side by side."""
+    starting: list[StartingPool] = []
     try:
         for name, environment in config.envs.items():
             if resolve_placement(environment) != "inline":
-                pools[name] = start_pool(name, environment, judges)
+                starting.append(begin_pool(name, environment, judges))
+        pools = {one.name: one.ready() for one in starting}
+    except BaseException:
+        kill_actors([actor for one in starting for actor in one.actors])
+        raise
+    try:
         yield pools
     finally:
-        for pool in pools.values():
-            pool.shutdown()
+        end_actors([actor for one in starting for actor in one.actors])

@@ -106,21 +106,61 @@ class Pool:
     actors: list[Any]
     facts: Facts
 
-    def shutdown(self, timeout_s: float = 10.0) -> None:
+    def shutdown(self) -> None:
         """Close all sessions and end the actors."""
-        ray.wait([actor.aclose.remote() for actor in self.actors], num_returns=len(self.actors), timeout=timeout_s)
-        for actor in self.actors:
-            ray.kill(actor)
+        end_actors(self.actors)
+
+
+@dataclass(frozen=True)
+class StartingPool:
+    """A pool whose actors are on their way."""
+
+    name: str
+    config: EnvironmentConfig
+    actors: list[Any]
+    patience_s: float
+
+    def ready(self) -> Pool:
+        """The pool, once all its actors can serve. Raises as :func:`start_pool`; the actors are gone then."""
+        try:
+            return Pool(self.name, self.config, self.actors, _facts(self))
+        except BaseException:
+            kill_actors(self.actors)
+            raise
+
+
+def end_actors(actors: list[Any], timeout_s: float = 10.0) -> None:
+    """Close all sessions of these actors, of any number of pools, and end them."""
+    if actors:
+        ray.wait([actor.aclose.remote() for actor in actors], num_returns=len(actors), timeout=timeout_s)
+    kill_actors(actors)
+
+
+def kill_actors(actors: list[Any]) -> None:
+    """End them as they are."""
+    for actor in actors:
+        ray.kill(actor)
 
 
 def start_pool(name: str, config: EnvironmentConfig, judges: Judges | None = None, timeout_s: float = 300.0) -> Pool:
-    """Start ``config.num_actors`` actors, spread over the nodes, and wait until all can serve.
+    """As :func:`begin_pool`, and wait until all actors can serve.
+
+    Raises:
+        UserError: the class cannot be loaded or made, or the cluster cannot place the actors.
+    """
+    return begin_pool(name, config, judges, timeout_s).ready()
+
+
+def begin_pool(
+    name: str, config: EnvironmentConfig, judges: Judges | None = None, timeout_s: float = 300.0
+) -> StartingPool:
+    """Start ``config.num_actors`` actors, spread over the nodes; several pools come up side by side.
 
     ``judges``: those of the run, for classes that ask one. ``timeout_s``: to be ready; packages that must be
     installed first have ``venv.BUILD_S`` of their own.
 
     Raises:
-        UserError: the class cannot be loaded or made, or the cluster cannot place the actors.
+        UserError: there is no such class.
     """
     options = {
         "num_cpus": config.num_cpus,
@@ -136,24 +176,19 @@ def start_pool(name: str, config: EnvironmentConfig, judges: Judges | None = Non
     code, child = ServerCode.read(config.server), ChildTerms.of(config, timeout_s)
     remote = ray.remote(ResourcesActor).options(**options)
     actors = [remote.remote(name, config, code, judges, child) for _ in range(config.num_actors)]
-    try:
-        patience_s = timeout_s if child is None else child.patience_s
-        return Pool(name, config, actors, _facts(name, config, actors, patience_s))
-    except BaseException:
-        for actor in actors:
-            ray.kill(actor)
-        raise
+    return StartingPool(name, config, actors, timeout_s if child is None else child.patience_s)
 
 
-def _facts(name: str, config: EnvironmentConfig, actors: list[Any], timeout_s: float) -> Facts:
+def _facts(pool: StartingPool) -> Facts:
+    config = pool.config
     try:
-        found = ray.get([actor.describe.remote() for actor in actors], timeout=timeout_s)
+        found = ray.get([actor.describe.remote() for actor in pool.actors], timeout=pool.patience_s)
     except ray.exceptions.GetTimeoutError:
         wish = f"num_cpus={config.num_cpus:g}, resources={config.resources}, labels={config.labels}"
-        reason = f"its {config.num_actors} actors were not ready after {timeout_s:g} s; each wants {wish}"
-        raise UserError(f"environment `{name}`: {reason}") from None
+        reason = f"its {config.num_actors} actors were not ready after {pool.patience_s:g} s; each wants {wish}"
+        raise UserError(f"environment `{pool.name}`: {reason}") from None
     except ray.exceptions.RayError as error:
-        raise UserError(f"environment `{name}`: an actor died as it started: {error}") from error
+        raise UserError(f"environment `{pool.name}`: an actor died as it started: {error}") from error
     for facts in found:
         if isinstance(facts, str):
             raise UserError(facts)
