@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import Field
+
 from gym_ray.models.protocol import Model
 from gym_ray.resources.protocol import Resources, ResourcesSession
 from gym_ray.types.settings import Settings
@@ -22,17 +24,19 @@ class AgentConfig(Settings):
     """kind http: where the agent is asked to work on a task (docs/agents.md)."""
     listen_host: str = "127.0.0.1"
     """kind http: address at which agent workers listen for its model calls."""
-    max_turns: int = 50
+    patience_s: float = Field(60.0, ge=0)
+    """kind http: seconds in which an agent that cannot be reached may come back, per attempt at a rollout."""
+    max_turns: int = Field(50, ge=1)
     """Model calls per rollout; reaching it ends the rollout as `max_turns`."""
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(None, ge=1)
     """Sampled tokens per rollout over all turns; the last call is shortened to fit. None: no budget."""
     on_truncation: Literal["score", "mask"] = "score"
     """What becomes of a trajectory cut by a limit: scored as it is, or kept but masked."""
-    max_tool_output_chars: int = 100_000
+    max_tool_output_chars: int = Field(100_000, ge=1)
     """A longer tool output is cut, with a note to the model."""
     parallel_tool_calls: bool = True
     """Run the tool calls of one turn at the same time."""
-    rollout_timeout_s: float = 3600.0
+    rollout_timeout_s: float = Field(3600.0, gt=0)
     """Deadline of a whole rollout, in seconds; spent: failed as `agent_timeout`."""
 
 

@@ -36,13 +36,15 @@ class Conversation:
         self._items.append(item)
         self._context.trajectory.items.append(item)
 
-    def restart(self, items: list[Item]) -> None:
-        """Go on from ``items`` instead of what was said so far: a compaction, or the brief of a sub-agent.
+    def restart(self, items: list[Item], tokens: TurnTokens | None = None) -> None:
+        """Go on from ``items`` instead of what was said so far: a compaction, the brief of a sub-agent, an earlier
+        point. ``tokens``: of the model call that ``items`` end with.
 
-        The trajectory keeps what it has; the next call's prompt is rendered afresh and begins a new segment.
+        The trajectory keeps what it has; the next call begins a new segment, whose prompt is rendered afresh where
+        there are no ``tokens``.
         """
         self._items = list(items)
-        self._last, self._covered = None, 0
+        self._last, self._covered = tokens, 0 if tokens is None else len(items)
 
     @property
     def items(self) -> list[Item]:
@@ -82,9 +84,12 @@ class Conversation:
         """The reason for which the loop must end after ``reply``, or None."""
         if reply.finish_reason in CUT:
             return reply.finish_reason
-        if self._left is not None and self._left <= 0:
-            return FinishReason.LENGTH
-        return None
+        return None if self.tokens_left else FinishReason.LENGTH
+
+    @property
+    def tokens_left(self) -> bool:
+        """False once ``max_tokens`` tokens were sampled."""
+        return self._left is None or self._left > 0
 
     @property
     def turns_left(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from openai import APIStatusError, AsyncOpenAI
+from openai import APIStatusError, BadRequestError
 
 from gym_ray.agents.base import AgentConfig
 from gym_ray.agents.http import HttpAgent
@@ -19,57 +18,10 @@ from gym_ray.types.errors import FailureKind, RolloutError, Stage, UserError
 from gym_ray.types.items import assistant_message, function_call, reasoning
 from gym_ray.types.tokens import TurnTokens
 from gym_ray.types.trajectory import FinishReason, Usage
+from tests.agents.elsewhere import client, free_port, run, say, speak
 from tests.agents.scripted import MemoryResources, ScriptedModel, context_of
 
-Work = Callable[[dict[str, Any]], Awaitable[Any]]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
-
-
-@asynccontextmanager
-async def elsewhere(work: Work) -> AsyncIterator[str]:
-    """An agent of its own at a real address; yields where."""
-
-    async def handle(request: web.Request) -> web.Response:
-        return web.json_response(await work(await request.json()))
-
-    app = web.Application()
-    app.router.add_post("/run", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server = site._server
-    assert server is not None
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/run"  # type: ignore[attr-defined]
-    await runner.cleanup()
-
-
-def client(asked: dict[str, Any]) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=asked["base_url"], api_key=asked["api_key"], max_retries=0)
-
-
-def speak(*turns: list[dict[str, Any]]) -> Callable[[ModelRequest], ModelReply]:
-    """A model whose n-th answer is the n-th of ``turns``, with ids that tell the turns apart."""
-    number = 0
-
-    def answer(request: ModelRequest) -> ModelReply:
-        nonlocal number
-        last = request.last_turn
-        prompt = [1, 2] if last is None else [*last.prompt, *last.sampled, 50]
-        items, number = turns[number], number + 1
-        tokens = TurnTokens(prompt, [100 + number], [-0.5], 0)
-        return ModelReply(items, FinishReason.STOP, Usage(len(prompt), 1), tokens)
-
-    return answer
-
-
-async def run(work: Work, model: ScriptedModel, resources: MemoryResources | None = None, **settings: Any) -> Any:
-    async with elsewhere(work) as url:
-        agent = make_agent(AgentConfig(kind="http", url=url, **settings), gymnasium=False)
-        params = {"temperature": 1.0, "max_output_tokens": 64}
-        context = context_of(model, resources or MemoryResources(), **params)
-        await agent.run(context)
-    return context
 
 
 async def test_a_tool_loop_with_the_plain_client_is_one_segment() -> None:
@@ -130,7 +82,7 @@ async def test_a_conversation_that_is_another_begins_a_new_segment() -> None:
 
     async def work(asked: dict[str, Any]) -> Any:
         for prompt in ("first", "summary of it"):
-            await client(asked).chat.completions.create(model="m", messages=[{"role": "user", "content": prompt}])
+            await say(asked, prompt)
         return {}
 
     context = await run(work, model)
@@ -151,8 +103,7 @@ async def test_tools_of_the_environment_and_the_limit_of_calls() -> None:
                 assert reply.status == 400
         for _ in range(3):
             try:
-                messages = [{"role": "user", "content": looked}]
-                await client(asked).chat.completions.create(model="m", messages=messages)
+                await say(asked, looked)
             except APIStatusError as error:
                 refused.append(str(error))
         return {}
@@ -164,31 +115,33 @@ async def test_tools_of_the_environment_and_the_limit_of_calls() -> None:
     assert "agent.max_turns" in refused[0]
 
 
-async def test_whoever_has_no_key_or_comes_late_gets_nothing() -> None:
-    model = ScriptedModel(speak([assistant_message("x")]))
+async def test_the_address_is_the_key_and_ends_with_the_rollout() -> None:
     kept: dict[str, Any] = {}
 
     async def work(asked: dict[str, Any]) -> Any:
         kept.update(asked)
-        async with aiohttp.ClientSession() as session:
-            body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-            async with session.post(f"{asked['base_url']}/chat/completions", json=body) as reply:
-                assert reply.status == 401
-        await client(asked).chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        root = asked["base_url"].removesuffix("/v1")
+        for base_url in (root, f"{root}/", f"{root}/v1/", f"{root}/v1/v1"):
+            assert await say({**asked, "base_url": base_url, "api_key": "sk-of-its-own"}, "x") == "x"
+        assert [model.id async for model in client(asked).models.list()] == [asked["model"]]
+        with pytest.raises(APIStatusError, match="never was"):
+            await say({**asked, "base_url": asked["base_url"].replace(asked["api_key"], "guessed")}, "x")
         return {}
 
-    await run(work, model)
+    await run(work, ScriptedModel(speak(*[[assistant_message("x")]] * 4)))
     with pytest.raises(APIStatusError, match="over"):
-        await client(kept).chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        await say(kept, "x")
+
+
+def broken(request: ModelRequest) -> ModelReply:
+    raise RolloutError(FailureKind.TRANSPORT_UNREACHABLE, Stage.MODEL, "gone", terminal=False)
 
 
 async def test_failures_have_a_kind() -> None:
-    def broken(request: ModelRequest) -> ModelReply:
-        raise RolloutError(FailureKind.TRANSPORT_UNREACHABLE, Stage.MODEL, "gone", terminal=False)
-
     async def swallow(asked: dict[str, Any]) -> Any:
-        with pytest.raises(APIStatusError):
-            await client(asked).chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        for _ in range(2):
+            with pytest.raises(BadRequestError, match="gone"):  # of a kind that clients do not repeat
+                await say(asked, "x")
         return {"output": "I made it up."}
 
     async def idle(asked: dict[str, Any]) -> Any:
@@ -197,16 +150,107 @@ async def test_failures_have_a_kind() -> None:
     async def crash(asked: dict[str, Any]) -> Any:
         raise ValueError("its own mistake")
 
-    for work, kind in (
-        (swallow, FailureKind.TRANSPORT_UNREACHABLE),
-        (idle, FailureKind.AGENT_RUN_ERROR),
-        (crash, FailureKind.AGENT_RUN_ERROR),
+    for work, kind, calls in (
+        (swallow, FailureKind.TRANSPORT_UNREACHABLE, 1),
+        (idle, FailureKind.AGENT_RUN_ERROR, 0),
+        (crash, FailureKind.AGENT_RUN_ERROR, 0),
     ):
+        model = ScriptedModel(broken)
         with pytest.raises(RolloutError) as failed:
-            await run(work, ScriptedModel(broken))
-        assert failed.value.kind == kind
-    agent = HttpAgent(AgentConfig(url="http://127.0.0.1:9/nobody"))
-    with pytest.raises(RolloutError, match=r"agent\.url"):
-        await agent.run(context_of(ScriptedModel(broken), MemoryResources()))
+            await run(work, model)
+        assert (failed.value.kind, failed.value.terminal, len(model.requests)) == (kind, False, calls)
     with pytest.raises(UserError, match=r"agent\.url is missing"):
         make_agent(AgentConfig(kind="http"), gymnasium=False)
+
+
+async def test_an_agent_that_is_away_is_waited_for() -> None:
+    async def work(asked: dict[str, Any]) -> Any:
+        await say(asked, "x")
+        return {}
+
+    asked = 0
+
+    async def handle(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return web.json_response({}, status=503)
+        return web.json_response(await work(await request.json()))
+
+    port = free_port()
+    agent = HttpAgent(AgentConfig(url=f"http://127.0.0.1:{port}/run", patience_s=30))
+    context = context_of(ScriptedModel(speak([assistant_message("x")])), MemoryResources())
+    rollout = asyncio.create_task(agent.run(context))
+    await asyncio.sleep(0.5)
+    app = web.Application()
+    app.router.add_post("/run", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await rollout
+    await runner.cleanup()
+    assert (asked, context.trajectory.text) == (2, "x")
+
+    nobody = HttpAgent(AgentConfig(url=f"http://127.0.0.1:{free_port()}/run", patience_s=0.2))
+    with pytest.raises(RolloutError, match=r"agent\.url") as failed:
+        await nobody.run(context_of(ScriptedModel(broken), MemoryResources()))
+    assert (failed.value.kind, failed.value.terminal) == (FailureKind.TRANSPORT_UNREACHABLE, False)
+
+
+async def test_what_ends_a_rollout_ends_it_though_the_agent_breaks() -> None:
+    """An unmodified agent knows nothing of our limits: the error that tells it of them is its end."""
+
+    async def never_enough(asked: dict[str, Any]) -> Any:
+        while True:
+            await say(asked, "more")
+
+    def cut(request: ModelRequest) -> ModelReply:
+        tokens = TurnTokens([1], [2, 3], [-0.5, -0.5])
+        return ModelReply([assistant_message("an")], FinishReason.LENGTH, Usage(1, 2), tokens)
+
+    def full(request: ModelRequest) -> ModelReply:
+        return cut(request) if request.items[0]["content"] == "x" else ModelReply([], FinishReason.CONTEXT_WINDOW)
+
+    async def too_long(asked: dict[str, Any]) -> Any:
+        await say(asked, "x")
+        with pytest.raises(BadRequestError) as refused:
+            await say(asked, "too long")
+        assert refused.value.code == "context_length_exceeded"
+        raise refused.value
+
+    async def no_json(asked: dict[str, Any]) -> Any:
+        raise ValueError(await say(asked, "give me JSON"))
+
+    answer = speak(*[[assistant_message("x")]] * 3)
+    for work, script, settings, reason, turns in (
+        (never_enough, answer, {"max_turns": 3}, FinishReason.MAX_TURNS, 3),
+        (never_enough, cut, {"max_tokens": 4}, FinishReason.LENGTH, 2),
+        (no_json, cut, {}, FinishReason.LENGTH, 1),
+        (too_long, full, {}, FinishReason.CONTEXT_WINDOW, 1),
+    ):
+        trajectory = (await run(work, ScriptedModel(script), **settings)).trajectory
+        assert (trajectory.finish_reason, len(trajectory.turns)) == (reason, turns)
+
+
+async def test_what_the_model_refuses_is_the_agents_to_mend() -> None:
+    def picky(request: ModelRequest) -> ModelReply:
+        if "response_format" in request.params:
+            raise RolloutError(FailureKind.MODEL_REJECTED_REQUEST, Stage.MODEL, "no formats here")
+        return ModelReply([assistant_message("x")], FinishReason.STOP, Usage(1, 1), TurnTokens([1], [2], [-0.5]))
+
+    def formatted(asked: dict[str, Any]) -> Any:
+        return say(asked, "x", response_format={"type": "json_object"})
+
+    async def mends(asked: dict[str, Any]) -> Any:
+        with pytest.raises(BadRequestError):
+            await formatted(asked)
+        await say(asked, "x")
+        return {}
+
+    async def does_not(asked: dict[str, Any]) -> Any:
+        await formatted(asked)
+
+    assert (await run(mends, ScriptedModel(picky))).trajectory.text == "x"
+    with pytest.raises(RolloutError, match="no formats here") as failed:
+        await run(does_not, ScriptedModel(picky))
+    assert failed.value.terminal, "asking again would change nothing"

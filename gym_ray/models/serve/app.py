@@ -150,7 +150,7 @@ class App:
         await _send(send, status, reply)
 
     async def _turn(self, body: bytes) -> Any:
-        turn = _parse(body)
+        turn = json_object(body)
         if turn.get("prefix"):
             token_ids(turn["prefix"], "prefix")
         reply = await self._responder.respond(turn)
@@ -159,20 +159,19 @@ class App:
         return reply
 
     async def _responses(self, body: bytes) -> Any:
-        return await self._face(body, responses_turn, ResponsesFace)
+        return await self._face(json_object(body), responses_turn, ResponsesFace)
 
     async def _chat(self, body: bytes) -> Any:
-        return await self._face(body, chat_turn, ChatFace)
+        return await self._face(json_object(body), chat_turn, ChatFace)
 
     async def _face(
-        self, body: bytes, as_turn: Callable[[Message], Turn], face_class: type[ChatFace] | type[ResponsesFace]
+        self, request: Message, as_turn: Callable[[Message], Turn], make_face: Callable[..., ChatFace | ResponsesFace]
     ) -> Any:
-        request = _parse(body)
         try:
             turn = as_turn(request)
         except (KeyError, TypeError, AttributeError) as error:
             raise rejected(f"malformed request: {describe(error)}") from None
-        face = face_class(request, turn, self._model, self._token_texts)
+        face = make_face(request, turn, self._model, self._token_texts)
         if request.get("stream"):
             return server_sent(face, pieces(self._responder, turn), _error)
         return face.whole(answered(await self._responder.respond(turn)))
@@ -188,7 +187,12 @@ class App:
         return {"status": "ok"}
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """A request's body.
+
+    Raises:
+        RolloutError: it is something else.
+    """
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
