@@ -135,6 +135,15 @@ class ResourcesServer:
         return cls.judge_roles
 
     @classmethod
+    def adopt(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """A row as its publisher wrote it, in the shape that ``Task`` has; ``gym-ray tasks prepare`` asks.
+
+        Raises:
+            ValueError: it cannot be had in that shape.
+        """
+        return row
+
+    @classmethod
     def examples(cls, options: Mapping[str, Any]) -> Path:
         """Where the example tasks are: ``examples.jsonl`` beside the file of the class, unless it knows better."""
         return Path(inspect.getfile(cls)).with_name("examples.jsonl")

@@ -20,6 +20,8 @@ from gym_ray.types.errors import UserError
 
 GUEST = "/gym_ray"
 """Where the guest's code is inside."""
+CONTAINERS = ("docker", "podman", "apptainer")
+"""Providers that start an image."""
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 

@@ -158,6 +158,7 @@ class _Preparation:
         filled = resolve(row, self._pairs)
         row = {key: value for key, value in row.items() if not key.startswith(FOREIGN)}
         environment = self._environment(row)
+        row = self._rules.adopted(row, environment)
         row["environment"] = environment
         self._rules.check(row, environment)
         row["task_id"] = self._name(row, environment)

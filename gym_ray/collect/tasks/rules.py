@@ -53,6 +53,13 @@ class TaskRules:
             return next(iter(self._envs))
         raise BadTask("environment: missing, and several are chosen (agent_ref.name or task_source would do too)")
 
+    def adopted(self, row: dict[str, Any], environment: str) -> dict[str, Any]:
+        """The row in the shape that its environment wants."""
+        try:
+            return self._servers[environment].adopt(row)
+        except Exception as error:  # an author's own code may raise anything; it costs this row only
+            raise BadTask(f"row: {describe(error)}") from error
+
     def check(self, row: dict[str, Any], environment: str) -> None:
         """Hold the row against the environment's Task class."""
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from gym_ray.environments.swe import imaged
+from gym_ray.environments.swe.published import FOLDER, adopted, find_image
 from gym_ray.environments.swe.repository import (
     BUNDLE,
     MAX_BYTES,
@@ -81,7 +84,10 @@ class Swe(ResourcesServer):
         command_timeout_s: seconds per command of the agent.
         tests_timeout_s: seconds for all hidden tests.
         max_output_chars: longest output the model sees of a command; its middle is left out.
-        sandbox: see :class:`gym_ray.sandbox.SandboxConfig`. An `image` brings compilers and packages along.
+        images: templates of the images of rows with an `image` (`/sif/swebench_{instance_id}.sif`); the first whose
+            file is there is taken.
+        sandbox: see :class:`gym_ray.sandbox.SandboxConfig`. An `image` brings compilers and packages along. Rows with
+            an `image` of their own need a container `provider`.
     """
 
     tool_timeout_s = 1800.0
@@ -91,39 +97,69 @@ class Swe(ResourcesServer):
         """A repository and the tests that it must pass."""
 
         repository: dict[str, str] | None = None
-        """The files, by relative path. Or `bundle`."""
+        """The files, by relative path. Or `bundle`, or `image`."""
         bundle: str | None = None
         """A git bundle in base64, with its history. Needs git in the sandbox."""
         commit: str = "HEAD"
         """What of the bundle is checked out."""
-        hidden_tests: dict[str, str]
+        image: str | None = None
+        """A container image that has the repository, or its instance's name for the option `images`."""
+        folder: str = FOLDER
+        """Where the image has it."""
+        hidden_tests: dict[str, str] = Field(default_factory=dict)
         """unittest files by relative path. The agent never sees them."""
         test_command: str | None = None
         """A command that takes the place of our runner, in the repository's folder; its status decides."""
+        test_patch: str = ""
+        """With `image`: a diff that brings the hidden tests."""
+        fail_to_pass: list[str] = Field(default_factory=list)
+        """With `image`: names of pytest tests (`tests/test_a.py::test_b`) that only the repair makes pass."""
+        pass_to_pass: list[str] = Field(default_factory=list)
+        """With `image`: those that pass before and must pass afterwards."""
 
         @model_validator(mode="after")
         def _check(self) -> Swe.Task:
-            if (self.repository is None) == (self.bundle is None):
-                raise ValueError("give either `repository` or `bundle`")
+            if sum(source is not None for source in (self.repository, self.bundle, self.image)) != 1:
+                raise ValueError("give either `repository` or `bundle` or `image`")
             for path in (*(self.repository or ()), *self.hidden_tests):
                 if not is_inside(path):
                     raise ValueError(f"{path!r} is no path inside the repository")
-            if not self.hidden_tests:
+            if self.image is not None:
+                self._check_imaged()
+            elif not self.hidden_tests:
                 raise ValueError("`hidden_tests` is empty: nothing could fail")
             if self.bundle is not None:
                 decode_bundle(self.bundle)
             return self
+
+        def _check_imaged(self) -> None:
+            if not re.fullmatch(r"(/[\w.-]+)+", self.folder):
+                raise ValueError(f"`folder`: {self.folder!r} is no absolute path")
+            if self.test_command is not None:
+                return
+            if not self.fail_to_pass:
+                raise ValueError("`fail_to_pass` is empty: nothing could fail")
+            for name in (*self.fail_to_pass, *self.pass_to_pass):
+                if not is_inside(name.partition("::")[0]) or ".py" not in name:
+                    raise ValueError(f"{name[:80]!r} is no name of a pytest test: give a `test_command` instead")
+
+    @classmethod
+    def adopt(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """See :func:`~gym_ray.environments.swe.published.adopted`."""
+        return adopted(row)
 
     def __init__(
         self,
         command_timeout_s: float = 60.0,
         tests_timeout_s: float = 300.0,
         max_output_chars: int = 8000,
+        images: list[str] | None = None,
         sandbox: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self._images = images or []
         self._command_s, self._tests_s, self._max_chars = command_timeout_s, tests_timeout_s, max_output_chars
-        self._pool = SandboxPool(SandboxConfig.read(sandbox, max_running=MAX_OPEN, warm=0))
+        self._pool = SandboxPool(SandboxConfig.read(sandbox, max_running=MAX_OPEN, warm=0), images=True)
         self._open: dict[str, _Work] = {}
 
     async def seed(self, task: Any) -> Session:
@@ -136,7 +172,9 @@ class Swe(ResourcesServer):
     async def bash(self, session: Session, command: str) -> str:
         """Run a command with bash in the repository's folder. Its output comes back, and its exit status if not 0.
         Files stay; processes end with the command. There is no network."""
-        argv = ("sh", "-c", f'cd {ROOT} && exec $(command -v bash || echo sh) -c "$0"', command)
+        task = self._open[session["id"]].task
+        enter = f"cd {ROOT}" if task.image is None else imaged.enter(task.folder)
+        argv = ("sh", "-c", f'{enter} && exec $(command -v bash || echo sh) -c "$0"', command)
         return self._shown(await self._run(session, Command(argv=argv)))
 
     @tool
@@ -150,15 +188,15 @@ class Swe(ResourcesServer):
     async def verify(self, task: Any, trajectory: Trajectory, session: Session) -> Reward:
         """1.0 when all hidden tests pass, else 0.0.
 
-        ``extra``: ``tests`` (by file; with `test_command` by that), ``patch``, ``num_commands``, ``command_timeouts``,
-        ``tests_output`` (its end).
+        ``extra``: ``tests`` (by file, or test; with `test_command` by that), ``patch``, ``num_commands``,
+        ``command_timeouts``, ``tests_output`` (its end).
         """
         work = self._open[session["id"]]
         try:
             async with work.lock:
                 files = await self._collect(work)
                 self._release(work)
-            tests, output = await self._tested(task, files)
+            tests, output = await self._tested(task, work.before, files)
         except SandboxUnavailable as error:
             raise MaskRollout(FailureKind.PROVIDER_UNAVAILABLE, str(error)) from None
         extra = {
@@ -198,12 +236,15 @@ class Swe(ResourcesServer):
 
     async def _ready(self, work: _Work) -> Sandbox:
         if work.sandbox is None:
-            work.sandbox = await self._pool.take()
+            work.sandbox = await self._pool.take(self._image(work.task))
             work.before = await self._place(work.sandbox, work.task)
         return work.sandbox
 
     async def _place(self, sandbox: Sandbox, task: Any) -> Files:
-        """Put the repository into a fresh sandbox; its files."""
+        """Put the repository into a fresh sandbox; its files (of one that lies in an image: none)."""
+        if task.image is not None:
+            await imaged.place(sandbox, task.folder, self._limits(self._command_s))
+            return {}
         if task.repository is not None:
             files = _bytes(task.repository)
             await sandbox.run(Command(argv=("true",), files=placed(files)), self._limits(self._command_s))
@@ -215,7 +256,10 @@ class Swe(ResourcesServer):
         return await self._packed(sandbox)
 
     async def _collect(self, work: _Work) -> Files:
-        """The repository as the agent left it; as it was, where it took its sandbox down."""
+        """The repository as the agent left it; as it was, where it took its sandbox down. Of one that lies in an image
+        only the files that differ, here and in ``before``."""
+        if work.task.image is not None:
+            return await self._changed(work)
         if work.sandbox is None and work.task.repository is not None:  # no tool was used
             work.before = _bytes(work.task.repository)
             return work.before
@@ -224,16 +268,27 @@ class Swe(ResourcesServer):
             return await self._packed(sandbox)
         return work.before
 
+    async def _changed(self, work: _Work) -> Files:
+        after: Files = {}
+        if work.sandbox is not None:
+            with suppress(ValueError):
+                work.before, after = await imaged.changes(work.sandbox, work.task.folder, self._reading)
+        return after
+
     async def _packed(self, sandbox: Sandbox) -> Files:
-        limits = replace(self._limits(self._command_s), output_bytes=MAX_BYTES)
-        result = await sandbox.run(Command(python=PACK), limits)
+        result = await sandbox.run(Command(python=PACK), self._reading)
         if not result.ok or result.cut:
             raise ValueError("the repository could not be read")
         return await asyncio.to_thread(unpack, result.stdout)
 
-    async def _tested(self, task: Any, files: Files) -> tuple[dict[str, bool], str]:
+    def _image(self, task: Any) -> str | None:
+        return None if task.image is None else find_image(task.image, self._images)
+
+    async def _tested(self, task: Any, before: Files, files: Files) -> tuple[dict[str, bool], str]:
         hidden = _bytes(task.hidden_tests)
-        async with self._pool.sandbox() as sandbox:
+        async with self._pool.sandbox(self._image(task)) as sandbox:
+            if task.image is not None:
+                return await imaged.test(sandbox, task, before, files, self._limits(self._tests_s))
             everything = placed({**files, **hidden})
             if task.test_command is not None:
                 argv = ("sh", "-c", f'cd {ROOT} && exec sh -c "$0"', task.test_command)
@@ -244,6 +299,11 @@ class Swe(ResourcesServer):
             program = Command(python=RUNNER, stdin=asked, files=everything)
             result = await sandbox.run(program, self._limits(self._tests_s))
             return _verdicts(result, token, hidden), result.stderr.decode(errors="replace")
+
+    @property
+    def _reading(self) -> Limits:
+        """Of a program that writes the repository out."""
+        return replace(self._limits(self._command_s), output_bytes=MAX_BYTES)
 
     def _limits(self, seconds: float) -> Limits:
         return replace(self._pool.limits, wall_s=seconds, cpu_s=seconds)
