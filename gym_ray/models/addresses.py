@@ -3,7 +3,8 @@
 A session goes to the address with the highest rendezvous hash among those that answer, so that the turns
 of one rollout find their prefix cache, in whichever process they run; when an address dies only its own
 sessions move, and they come back with it. Source: Thaler and Ravishankar, "A Name-Based Mapping Scheme for
-Rendezvous", 1996.
+Rendezvous", 1996. All addresses are weighed at once, because a model may have a thousand replicas and each
+call asks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import numpy as np
+from numpy.typing import NDArray
 from yarl import URL
 
 from gym_ray.models.failure import CallFailure
@@ -23,7 +26,7 @@ from gym_ray.types.errors import FailureKind, UserError, describe
 FIRST_REST_S, LONGEST_REST_S = 0.5, 15.0
 """How long an address that nobody listens at is left alone: doubles from the first to the longest."""
 REFRESH_S, REFRESH_GAP_S, LIST_TIMEOUT_S = 10.0, 0.25, 10.0
-_MASK = (1 << 64) - 1
+_FIRST, _SHIFT, _LAST = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(0xD6E8FEB86659FD93)
 
 
 def _hash(text: str) -> int:
@@ -52,10 +55,13 @@ class Address:
             url = self._urls[route] = URL(path.rstrip("/") + route + (f"?{query}" if query else ""))
         return url
 
-    def rank(self, session: int) -> int:
-        """Rendezvous weight for a session's hash. The multiplications mix, so that weights are independent."""
-        mixed = ((self.seed ^ session) * 0x9E3779B97F4A7C15) & _MASK
-        return ((mixed ^ (mixed >> 32)) * 0xD6E8FEB86659FD93) & _MASK
+
+def weights(seeds: NDArray[np.uint64], session: int) -> NDArray[np.uint64]:
+    """Rendezvous weights of addresses for a session's hash. The multiplications mix, so that they are independent."""
+    mixed = (seeds ^ np.uint64(session)) * _FIRST
+    mixed ^= mixed >> _SHIFT
+    mixed *= _LAST
+    return mixed
 
 
 def environment_proxy(base: str) -> str | None:
@@ -72,7 +78,11 @@ class Addresses:
     trouble = ""
 
     def __init__(self, addresses: list[Address]) -> None:
+        self._put(addresses)
+
+    def _put(self, addresses: list[Address]) -> None:
         self._addresses = addresses
+        self._seeds = np.array([address.seed for address in addresses], np.uint64)
 
     def pick(self, session: str, avoid: Collection[Address] = ()) -> Address:
         """The session's address. ``avoid``: addresses that failed this very call; used only if none is left.
@@ -80,18 +90,20 @@ class Addresses:
         Raises:
             CallFailure: the list is empty.
         """
-        candidates = self._addresses
-        if len(candidates) > 1:
-            now = time.monotonic()
-            awake = [one for one in candidates if one.resting_until <= now]
-            candidates = [one for one in awake if one not in avoid] or awake or candidates
-        if not candidates:
+        if not self._addresses:
             reason = f"no replica of the model is up {self.trouble}".rstrip()
             raise CallFailure(FailureKind.TRANSPORT_UNREACHABLE, reason, lost=True)
-        if len(candidates) == 1:
-            return candidates[0]
-        key = _hash(session)
-        return max(candidates, key=lambda address: address.rank(key))
+        if len(self._addresses) == 1:
+            return self._addresses[0]
+        ranks = weights(self._seeds, _hash(session))
+        now = time.monotonic()
+        best = self._addresses[int(ranks.argmax())]
+        if best.resting_until <= now and best not in avoid:
+            return best
+        # Only sessions whose own address is away look further.
+        others: list[Address] = [self._addresses[place] for place in ranks.argsort()[::-1].tolist()]
+        awake = [one for one in others if one.resting_until <= now]
+        return next((one for one in awake if one not in avoid), (awake or others)[0])
 
     async def lost(self, address: Address | None, patience_s: float = LIST_TIMEOUT_S) -> None:
         """Nobody listened at ``address`` (None: the list was empty): leave it alone for a while."""
@@ -151,7 +163,7 @@ class LiveAddresses(Addresses):
         try:
             bases = await asyncio.wait_for(self._list_endpoints(), LIST_TIMEOUT_S)
             known = {address.base: address for address in self._addresses}
-            self._addresses = [known.get(base) or Address(base) for base in dict.fromkeys(bases)]
+            self._put([known.get(base) or Address(base) for base in dict.fromkeys(bases)])
             self.trouble = ""
         except Exception as error:
             self.trouble = f"({describe(error)})"

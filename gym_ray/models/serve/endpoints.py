@@ -1,8 +1,10 @@
 """Which replicas of a model are up, and where they listen.
 
-Each replica writes its address into Ray's cluster-wide key-value store, under the name of its actor. The
+Each replica writes a key with its actor's name and its address into Ray's cluster-wide key-value store. The
 list is those whose actor lives, which the cluster knows without heartbeats or clocks: a killed replica is
-gone from it as soon as Ray notices the death, and its replacement appears once it is ready.
+gone from it as soon as Ray notices the death, and its replacement appears once it is ready. The address is in
+the key, not behind it, so that a list takes two round trips however many replicas there are: every agent asks
+every few seconds, and one head answers them all.
 
 Beside them lie the keys of the doors, so that whoever belongs to the cluster has them and nobody else: a random
 token that opens the replicas' own listeners, and the key that users chose for the model.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
@@ -34,25 +37,27 @@ class Endpoints:
         return await asyncio.to_thread(self.list)
 
     def list(self) -> list[str]:
-        """The addresses now: two round trips to the cluster's head, and one per replica."""
+        """The addresses now: two round trips to the cluster's head."""
         # Keys first: an actor that has announced itself is then surely among the living.
-        keys = _internal_kv_list(self._key(""), namespace=_NAMESPACE)
+        keys = self._keys("")
         alive = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
         found = []
         for key in keys:
-            if key[len(self._key("")) :].decode() in alive:
-                found.append(_internal_kv_get(key, namespace=_NAMESPACE))
+            actor, _, address = key.removeprefix(self._key("")).decode().rpartition(" ")
+            if actor in alive:
+                found.append(address)
             else:
                 _internal_kv_del(key, namespace=_NAMESPACE)
-        return sorted(address.decode() for address in found if address)
+        return sorted(found)
 
     def announce(self, address: str) -> None:
         """Put the calling replica on the list."""
-        _internal_kv_put(self._key(own_name()), address.encode(), overwrite=True, namespace=_NAMESPACE)
+        _internal_kv_put(self._key(f"{own_name()} {address}"), b"", overwrite=True, namespace=_NAMESPACE)
 
     def withdraw(self) -> None:
         """Take the calling replica off the list."""
-        _internal_kv_del(self._key(own_name()), namespace=_NAMESPACE)
+        for key in self._keys(f"{own_name()} "):
+            _internal_kv_del(key, namespace=_NAMESPACE)
 
     def token(self) -> str:
         """What opens the replicas' own listeners. Made by whoever asks first; the same as long as the cluster."""
@@ -72,8 +77,12 @@ class Endpoints:
     def _secret(self, name: str) -> bytes:
         return f"keys/{self.app_name}/{name}".encode()
 
-    def _key(self, actor: str) -> bytes:
-        return f"endpoints/{self.app_name}/{actor}".encode()
+    def _keys(self, beginning: str) -> Sequence[bytes]:
+        keys: Sequence[bytes] = _internal_kv_list(self._key(beginning), namespace=_NAMESPACE)
+        return keys
+
+    def _key(self, replica: str) -> bytes:
+        return f"endpoints/{self.app_name}/{replica}".encode()
 
 
 def own_name() -> str:
