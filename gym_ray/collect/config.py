@@ -19,7 +19,7 @@ class TasksConfig(Settings):
     path: str | list[str] | None = None
     """Task files: JSONL or Parquet; a file, directory or glob, local or `s3://...`. Rows say their environment
     (`environment`, `agent_ref.name`, `task_source`); with one environment chosen they need not."""
-    limit: int | None = None
+    limit: int | None = Field(None, ge=1)
     """First N rows of each environment only."""
     order: Literal["files", "weighted"] = "files"
     """files: one file after the other, rows as they stand (a curriculum stays one). weighted: environments take turns
@@ -28,42 +28,42 @@ class TasksConfig(Settings):
     """stop: list every bad row and end. skip: record them in `failures/` and go on."""
     prompt: str | None = None
     """YAML file with `user` and optionally `system`: `{field}` templates over the row that make its input."""
-    max_row_mb: float = 64.0
+    max_row_mb: float = Field(64.0, gt=0)
     """A longer line is a bad row."""
 
 
 class CollectConfig(Settings):
     """How rollouts are made (``collect.*``)."""
 
-    rollouts_per_task: int = 1
+    rollouts_per_task: int = Field(1, ge=1)
     """Rollouts of each task: the group size."""
-    num_agents: int = 1
+    num_agents: int = Field(1, ge=1)
     """Agent worker processes."""
-    agent_cpus: float = 0.5
+    agent_cpus: float = Field(0.5, ge=0)
     """Ray CPUs reserved per agent worker."""
     agent_resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources per agent worker."""
     agent_labels: dict[str, str] = Field(default_factory=dict)
     """Ray node labels that agent workers need (`{pool: agents}`)."""
-    in_flight: int = 1024
+    in_flight: int = Field(1024, ge=1)
     """Rollouts in flight in one agent worker."""
-    block_rollouts: int | None = None
+    block_rollouts: int | None = Field(None, ge=1)
     """Rollouts per Ray Data block. None: one group, or as many small groups as make up to 64."""
-    max_attempts: int = 3
+    max_attempts: int = Field(3, ge=1)
     """Attempts at one rollout when a session is lost or an attempt fails without being terminal."""
-    max_worker_deaths: int = 2
+    max_worker_deaths: int = Field(2, ge=1)
     """Deaths of an agent worker while a rollout ran alone in it (as a suspect) before it is given up."""
-    group_deadline_s: float | None = None
+    group_deadline_s: float | None = Field(None, gt=0)
     """Group verifiers: seconds from a group's first finished rollout until the rest are given up."""
     fsync: bool = False
     """Also survive a host's power loss, at the price of a disk flush per second."""
-    formats: list[Literal["jsonl", "parquet"]] = ["jsonl", "parquet"]
+    formats: list[Literal["jsonl", "parquet"]] = Field(["jsonl", "parquet"], min_length=1)
     """Shard formats to write."""
-    rows_per_shard: int = 10_000
+    rows_per_shard: int = Field(10_000, ge=1)
     """Rollouts per shard file."""
-    max_failed_fraction: float = 0.05
+    max_failed_fraction: float = Field(0.05, ge=0, le=1)
     """Above this share of failed rollouts the command ends with exit code 3."""
-    watchdog_s: float = 300.0
+    watchdog_s: float = Field(300.0, gt=0)
     """Seconds without any finished rollout after which the table of what is in flight is logged."""
     trace: bool = False
     """Send OpenTelemetry spans: one trace per rollout, with its model calls, tools and verification (extra `otel`).
@@ -80,9 +80,9 @@ class TrackersConfig(Settings):
     """Which: `wandb`, `mlflow`; the package of that name (or `mlflow-skinny`) must be installed."""
     project: str = "gym_ray"
     """W&B's project, MLflow's experiment. The run is called like its directory."""
-    samples: int = 50
+    samples: int = Field(50, ge=0)
     """Rollouts that go along at the end, evenly over the tasks."""
-    every_s: float = 10.0
+    every_s: float = Field(10.0, gt=0)
     """Seconds between two reports while the run goes on."""
 
 

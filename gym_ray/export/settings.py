@@ -44,9 +44,9 @@ class ExportSettings(Settings):
     """Finish reasons to take, all by default."""
     truncated: bool = True
     """false: without rollouts that a token, turn or context limit cut."""
-    length_min: int | None = None
+    length_min: Count | None = None
     """Least length in tokens: of the longest segment; without ids prompt and completion, summed over turns."""
-    length_max: int | None = None
+    length_max: Count | None = None
     """Greatest length in tokens, measured so too."""
     pass_rate_min: Fraction | None = None
     """Least pass rate of a rollout's task: the share of its scored rollouts with at least `pass_reward`."""

@@ -12,11 +12,11 @@ from gym_ray.types.settings import Settings
 class RetryConfig(Settings):
     """Budget of one model call."""
 
-    max_attempts: int = 6
+    max_attempts: int = Field(6, ge=1)
     """Tries in all, the first included."""
-    base_s: float = 0.5
+    base_s: float = Field(0.5, ge=0)
     """First backoff, in seconds; doubles each time, with full jitter."""
-    max_s: float = 30.0
+    max_s: float = Field(30.0, ge=0)
     """Longest single backoff, in seconds. A longer Retry-After wins, within `timeout_s`."""
 
 
@@ -29,21 +29,24 @@ class ServeConfig(Settings):
     """Import path of the engine class; another one is for benchmarks and tests."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of vLLM's AsyncEngineArgs, by name (`tensor_parallel_size`, `max_model_len`, ...)."""
-    num_replicas: int = 1
+    app: str | None = None
+    """Name of its Serve application, one model's at a time per cluster. None: `policy`, `judge-NAME`, or `model`
+    where only a model is served."""
+    num_replicas: int = Field(1, ge=1)
     """Replicas, each with its own engine."""
-    max_replicas: int | None = None
+    max_replicas: int | None = Field(None, ge=1)
     """More replicas come while there are more than `calls_per_replica` calls each, up to so many. None: never."""
-    calls_per_replica: float = 64.0
+    calls_per_replica: float = Field(64.0, gt=0)
     """Calls in flight per replica that scaling aims at."""
-    shrink_after_s: float = 600.0
+    shrink_after_s: float = Field(600.0, ge=0)
     """A replica beyond `num_replicas` goes after so many seconds without need."""
-    num_cpus: float = 1.0
+    num_cpus: float = Field(1.0, ge=0)
     """Ray CPUs per replica."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources per replica."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Ray node labels that replicas need (`{pool: policy}`)."""
-    num_gpus: float = 0.0
+    num_gpus: float = Field(0.0, ge=0)
     """GPUs per worker of the engine; 0: the CPU engine. Tensor and pipeline parallel sizes multiply it."""
     tool_parser: str | None = None
     """Name of a vLLM tool parser (`hermes`, `qwen3_coder`, ...)."""
@@ -60,14 +63,14 @@ class ServeConfig(Settings):
     listen_host: str | None = None
     """Address at which replicas listen for agents. None: that of their Ray node. Callers need the deployment's token,
     which agents have by themselves."""
-    http_port: int | None = None
+    http_port: int | None = Field(None, ge=0, le=65535)
     """Port of the public HTTP face, through Ray Serve's proxy. None: no proxy, replicas' own listeners only."""
     http_host: str = "127.0.0.1"
     """Address the proxy binds to; `0.0.0.0` opens it to the network (then set `api_key_env`)."""
     api_key_env: str | None = None
     """Environment variable of the deploying process that holds the key every request must then show
     (`Authorization: Bearer`). None: the public face is open to whoever reaches it."""
-    startup_timeout_s: float = 900.0
+    startup_timeout_s: float = Field(900.0, gt=0)
     """How long the engine may take to come up, in seconds."""
 
 
@@ -99,11 +102,11 @@ class ModelConfig(Settings):
     """Further fields for the request body, as the endpoint wants them."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Further HTTP headers. For secrets use `api_key_env`."""
-    max_concurrency: int | None = None
+    max_concurrency: int | None = Field(None, ge=1)
     """Calls in flight per agent worker. None: adaptive (slow start, growth, cut on 429, 503 and timeouts)."""
-    timeout_s: float = 600.0
+    timeout_s: float = Field(600.0, gt=0)
     """Deadline of one call with all its retries, in seconds."""
-    connect_timeout_s: float = 30.0
+    connect_timeout_s: float = Field(30.0, gt=0)
     """Deadline of one connection attempt, in seconds."""
     retry: RetryConfig = Field(default_factory=RetryConfig)
     """Retry budget."""

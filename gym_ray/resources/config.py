@@ -47,27 +47,27 @@ class EnvironmentConfig(Settings):
     None: what the class says it needs. They are installed once and kept in the user's cache."""
     python: str | None = None
     """Interpreter of its process. One of another Python version must have gym_ray itself. None: the one of gym_ray."""
-    num_actors: int = 1
+    num_actors: int = Field(1, ge=1)
     """Size of the actor pool. Sessions are spread over it and stay where they began."""
-    num_cpus: float = 0.1
+    num_cpus: float = Field(0.1, ge=0)
     """Ray CPUs reserved per actor."""
     resources: dict[str, float] = Field(default_factory=dict)
     """Custom Ray resources per actor (`{sandbox: 1}`)."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Ray node labels the actors need."""
-    max_restarts: int = -1
+    max_restarts: int = Field(-1, ge=-1)
     """Restarts of a dead actor; -1: always."""
-    max_sessions: int = 4096
+    max_sessions: int = Field(4096, ge=1)
     """Sessions open at once in one actor; more wait."""
-    session_ttl_s: float = 7200.0
+    session_ttl_s: float = Field(7200.0, gt=0)
     """An idle session is closed after this many seconds (its rollout then fails as `session_expired`)."""
-    verify_workers: int = 1
+    verify_workers: int = Field(1, ge=1)
     """Worker processes per host for a `cpu_bound` verifier."""
-    seed_timeout_s: float | None = None
+    seed_timeout_s: float | None = Field(None, gt=0)
     """Overrides the class's deadline for `seed` and `reset`, in seconds."""
-    tool_timeout_s: float | None = None
+    tool_timeout_s: float | None = Field(None, gt=0)
     """Overrides the class's deadline per tool call or step, in seconds."""
-    verify_timeout_s: float | None = None
+    verify_timeout_s: float | None = Field(None, gt=0)
     """Overrides the class's deadline for `verify`, in seconds."""
-    review_timeout_s: float | None = None
+    review_timeout_s: float | None = Field(None, gt=0)
     """Overrides the class's deadline for `review`, in seconds."""

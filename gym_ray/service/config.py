@@ -13,12 +13,12 @@ from gym_ray.types.settings import Settings
 class ServiceConfig(Settings):
     """What a trainer wants to be served."""
 
-    max_policy_age: int | None = 1
+    max_policy_age: int | None = Field(1, ge=0)
     """A group whose oldest sampled token is more policy versions old than this is not handed over. 0: on-policy.
     None: no bound."""
     on_stale: Literal["reroll", "drop"] = "reroll"
     """What becomes of such a group: its rollouts are made again, or it is dropped (and counted as `stale`)."""
-    open_groups: int = 64
+    open_groups: int = Field(64, ge=1)
     """Groups in the air or waiting for the trainer at most. More than a step takes: over-sampling; what is left when a
     step has enough is carried over to the next, finished or not."""
     draw_tasks: bool = False

@@ -12,23 +12,23 @@ from gym_ray.types.settings import Settings
 class LearnerConfig(Settings):
     """One training step (``rl.learner.*``)."""
 
-    rate: float = 3e-4
+    rate: float = Field(3e-4, gt=0)
     """Learning rate of AdamW."""
-    warmup_steps: int = 5
+    warmup_steps: int = Field(5, ge=0)
     """Steps over which the rate rises to that."""
-    minibatches: int = 1
+    minibatches: int = Field(1, ge=1)
     """Optimizer updates per step, each on its share of the step's samples."""
-    clip_low: float = 0.2
+    clip_low: float = Field(0.2, ge=0)
     """How far below 1 the importance ratio counts."""
-    clip_high: float = 0.28
+    clip_high: float = Field(0.28, ge=0)
     """How far above 1 it counts."""
     scale_rewards: bool = True
     """Divide advantages by their group's standard deviation."""
-    max_gradient: float = 1.0
+    max_gradient: float = Field(1.0, gt=0)
     """Norm to which gradients are cut."""
-    rows_at_once: int = 64
+    rows_at_once: int = Field(64, ge=1)
     """Sequences in one forward pass; decides memory, not what is learnt."""
-    threads: int | None = None
+    threads: int | None = Field(None, ge=1)
     """Threads of torch. None: its own choice."""
 
 
@@ -37,17 +37,17 @@ class RlSettings(Settings):
 
     held_out: TasksConfig = Field(default_factory=TasksConfig)
     """Tasks to measure on. Those of the training tasks that ask the same are left out of training."""
-    seeds: list[int] = [0]
+    seeds: list[int] = Field([0], min_length=1)
     """One training after another, each from the model's own weights: they differ in the order of tasks."""
-    steps: int = 100
+    steps: int = Field(100, ge=0)
     """Training steps per seed."""
-    groups_per_step: int = 16
+    groups_per_step: int = Field(16, ge=1)
     """Tasks per step, each rolled out `collect.rollouts_per_task` times."""
-    measure_every: int = 20
+    measure_every: int = Field(20, ge=1)
     """Steps between two measurements on the held-out tasks; there is one before the first step and one at the end."""
-    measure_rollouts: int = 4
+    measure_rollouts: int = Field(4, ge=1)
     """Rollouts of each held-out task in a measurement."""
-    checkpoint_every: int = 5
+    checkpoint_every: int = Field(5, ge=1)
     """Steps between two checkpoints. What came after the last one is done again after an interruption."""
     learner: LearnerConfig = Field(default_factory=LearnerConfig)
     """One training step."""
