@@ -13,6 +13,7 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.models.config import ModelConfig
 from gym_ray.models.connect import ListEndpoints
 from gym_ray.models.judge import JudgeTable
+from gym_ray.models.preflight import check_endpoint
 from gym_ray.models.remote import api_key
 from gym_ray.resources.judge import POLICY, judge_names
 from gym_ray.resources.server import ResourcesServer
@@ -37,6 +38,15 @@ def asked_judges(config: RunConfig, servers: Mapping[str, type[ResourcesServer]]
     for name in sorted(asked - {POLICY}):
         _check(name, config.judges[name])
     return sorted(asked)
+
+
+def check_endpoints(config: RunConfig, asked: list[str], say: Callable[[str], None]) -> None:
+    """Look at the remote endpoints that rollouts and verifiers will ask. ``say``: takes notes. Raises UserError."""
+    if config.recorded is None or POLICY in asked:
+        check_endpoint("model", config.model, say)
+    for name in asked:
+        if name != POLICY:
+            check_endpoint(f"judges.{name}", config.judges[name], say)
 
 
 @contextlib.contextmanager

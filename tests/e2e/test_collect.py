@@ -140,7 +140,8 @@ def test_bad_rows_stop_the_run_before_it_begins(make_config: MakeConfig, tmp_pat
     assert "expected" in str(caught.value)
 
 
-def test_an_endpoint_that_is_not_there_fails_every_row_with_its_reason(make_config: MakeConfig) -> None:
-    config = make_config("http://127.0.0.1:9/v1", {"sum": ("Sum", sums(3))}, max_attempts=1)
-    collect(config)
-    assert set(outcomes(Path(config.run_dir)).values()) == {("failed", FailureKind.TRANSPORT_UNREACHABLE)}
+def test_an_endpoint_that_is_not_there_is_told_before_anything_is_rolled(make_config: MakeConfig) -> None:
+    config = make_config("http://127.0.0.1:9/v1", {"sum": ("Sum", sums(3))})
+    model = config.model.model_copy(update={"connect_timeout_s": 0.5})
+    with pytest.raises(UserError, match=r"model\.base_url: cannot connect to http://127\.0\.0\.1:9/v1"):
+        collect(config.model_copy(update={"model": model}))
