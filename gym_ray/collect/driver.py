@@ -24,7 +24,7 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import check_resumable, write_config
 from gym_ray.collect.hosts import hosts_up, needs_policy
 from gym_ray.collect.interrupts import Interrupts
-from gym_ray.collect.judges import asked_judges
+from gym_ray.collect.judges import asked_judges, check_endpoints
 from gym_ray.collect.meters import Meters
 from gym_ray.collect.output.finalize import Summary, finalize
 from gym_ray.collect.output.sinks import Sinks
@@ -87,6 +87,7 @@ def _run(
     with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
         if rest.rollouts < plan.rollouts:
             progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
+        check_endpoints(config, asked, progress.say)
         hosts = stack.enter_context(hosts_up(config, asked, progress.say))
         setup = WorkerSetup(
             run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), rest.dead_segments
