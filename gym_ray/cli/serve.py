@@ -92,12 +92,13 @@ def _serve(model: ModelConfig, address: str) -> None:
     from gym_ray.collect.interrupts import Interrupts
     from gym_ray.models.serve.deployment import deploy, undeploy
 
+    app_name = model.serve.app or APP
     print(f"starting {model.name} ...", file=sys.stderr)
     with ray_session():
         try:
-            deploy(model, app_name=APP)
+            deploy(model, app_name=app_name)
         except KeyboardInterrupt:
-            undeploy(APP)
+            undeploy(app_name)
             raise
         with Interrupts() as interrupts:
             key = f' -H "Authorization: Bearer ${model.serve.api_key_env}"' if model.serve.api_key_env else ""
@@ -106,4 +107,4 @@ def _serve(model: ModelConfig, address: str) -> None:
             while not interrupts.count:
                 time.sleep(0.2)
         print("stopping ...", file=sys.stderr)
-        undeploy(APP)
+        undeploy(app_name)

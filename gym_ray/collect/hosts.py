@@ -20,7 +20,12 @@ from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.judge import POLICY, Judges
 
 APP = "policy"
-"""Name of the policy's Serve application."""
+"""Name of the policy's Serve application, unless ``model.serve.app`` is another."""
+
+
+def app_of(model: ModelConfig) -> str:
+    """Name of the application that deploys this policy."""
+    return model.serve.app or APP
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> I
         return
     from gym_ray.models.serve.deployment import deploy, undeploy
 
+    app_name = model.serve.app or app_name
     say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
     began = time.monotonic()
     endpoints = deploy(model, app_name=app_name)

@@ -122,7 +122,7 @@ class Rollouts:
         """Begin no further group. ``mode``: stop the run's own model too, so that its device is free."""
         self._call("pause")
         if mode is not None:
-            ModelControl(APP).pause(mode)
+            self._control().pause(mode)
 
     def drain(self, timeout_s: float = 3600.0) -> None:
         """Begin no further group, and wait until nothing is in the air.
@@ -138,7 +138,7 @@ class Rollouts:
     def resume(self, version: int | None = None) -> None:
         """Go on. ``version``: the policy's from now on; only for endpoints that the run does not deploy itself."""
         if self._call("deploys"):
-            control = ModelControl(APP)
+            control = self._control()
             if control.paused():
                 control.resume()
         self._call("resume", version)
@@ -162,9 +162,12 @@ class Rollouts:
         try:
             if drain:
                 self.drain()
-            return ModelControl(APP).update_weights(path, tensors, version, mode)
+            return self._control().update_weights(path, tensors, version, mode)
         finally:
             self._call("resume", None)
+
+    def _control(self) -> ModelControl:
+        return ModelControl(self._call("deploys") or APP)
 
     def status(self) -> Status:
         """Counts, now."""

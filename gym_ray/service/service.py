@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gym_ray.collect.config import RunConfig
-from gym_ray.collect.hosts import APP
+from gym_ray.collect.hosts import app_of
 from gym_ray.collect.journal.record import decode
 from gym_ray.collect.rundir import RunDir
 from gym_ray.service.checkpoint import Checkpoint
@@ -70,9 +70,9 @@ class RolloutService:
         """Where it runs."""
         return self._run.address
 
-    async def deploys(self) -> bool:
-        """Whether the policy's deployment is the run's own."""
-        return self._config.model.kind == "vllm"
+    async def deploys(self) -> str | None:
+        """The application of the policy, where its deployment is the run's own."""
+        return app_of(self._config.model) if self._config.model.kind == "vllm" else None
 
     async def submit(self, key: str, rows: list[bytes], rollouts: int | None) -> list[int]:
         """Groups of these task rows, durable when this returns. A ``key`` that was used before changes nothing.
@@ -264,11 +264,12 @@ class RolloutService:
 
     async def _look_at_version(self) -> None:
         """Ask which policy version is wanted now, where the model is deployed by the run itself."""
-        if not await self.deploys():
+        app_name = await self.deploys()
+        if app_name is None:
             return
         from gym_ray.models.serve.desired import DesiredState
 
-        desired = await asyncio.to_thread(DesiredState(APP).read)
+        desired = await asyncio.to_thread(DesiredState(app_name).read)
         self._version = max(self._version, desired.version)
 
     def _notify(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -33,6 +34,8 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobs.txt
 KillWait=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=1000 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES State=UP
@@ -46,10 +49,12 @@ class Slurm:
     def __init__(self, config: Path, env: dict[str, str]) -> None:
         self.env = {**env, "SLURM_CONF": str(config)}
 
-    def run(self, *command: str, cwd: Path | None = None) -> str:
-        """Standard output of a command that must succeed."""
+    def run(self, *command: str, cwd: Path | None = None, shown: bool = True) -> str:
+        """Standard output of a command that must succeed. ``shown``: it is part of the test's transcript."""
         done = subprocess.run(command, env=self.env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        if shown:
+            print(f"$ {shlex.join(command)}\n{done.stdout.rstrip()}")
         return done.stdout
 
     def submit(self, script: Path, cwd: Path) -> str:
@@ -58,8 +63,12 @@ class Slurm:
 
     def state(self, job: str) -> str:
         """``PENDING``, ``RUNNING``, ...; empty once Slurm has forgotten it."""
-        shown = self.run("scontrol", "show", "job", job)
-        return next((word.partition("=")[2] for word in shown.split() if word.startswith("JobState=")), "")
+        told = self.run("scontrol", "show", "job", job, shown=False)
+        return next((word.partition("=")[2] for word in told.split() if word.startswith("JobState=")), "")
+
+    def history(self) -> None:
+        """Show how every job ended, as Slurm wrote it down."""
+        self.run("sacct", "--completion", "--format=jobid,jobname,partition,state,exitcode")
 
 
 @contextmanager

@@ -44,6 +44,11 @@ def until(slurm: Slurm, job: str, state: str, log: Path) -> None:
     wait_for(reached, 150, f"job {job} {state}")
 
 
+def show(log: Path, told: str) -> None:
+    """Part of the transcript: a job's log, and what the run holds."""
+    print(f"$ cat {log.name}\n{log.read_text().rstrip()}\n# {told}")
+
+
 @pytest.mark.slurm
 def test_cancelled_half_way_and_submitted_again(slurm: Slurm, project: Callable[[int], Path], tmp_path: Path) -> None:
     folder, run = project(TASKS), tmp_path / "run"
@@ -52,15 +57,19 @@ def test_cancelled_half_way_and_submitted_again(slurm: Slurm, project: Callable[
         first = slurm.submit(script, folder)
         log = folder / f"gym-ray-{first}.log"
         wait_for(lambda: len(finished(run)) >= 6, 120, "six rollouts")
+        slurm.run("squeue")
         slurm.run("scancel", first)
         until(slurm, first, "CANCELLED", log)
         kept = finished(run)
+        show(log, f"{len(kept)} of {TASKS} rollouts in the journal")
         assert 6 <= len(kept) < TASKS
 
         second = slurm.submit(script, folder)
         log = folder / f"gym-ray-{second}.log"
         until(slurm, second, "COMPLETED", log)
     after = finished(run)
+    slurm.history()
+    show(log, f"{len(after)} of {TASKS} rollouts in the journal; {len(kept.items() & after.items())} as they were")
     assert f"resuming: {len(kept)} of {TASKS} rollouts are there" in log.read_text()
     assert len(after) == TASKS
     assert kept.items() <= after.items()
@@ -80,10 +89,13 @@ def test_before_the_time_limit_it_drains_and_queues_itself_again(
         slurm.run("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@180 sends
         wait_for(lambda: "back into the queue" in log.read_text(), 90, "a requeue")
         kept, begun = finished(run), starts(run)
+        slurm.run("squeue")
         assert 6 <= len(kept) < TASKS
         assert begun == len(kept), "what was in the air has landed"
         until(slurm, job, "COMPLETED", log)
     after = finished(run)
+    slurm.history()
+    show(log, f"{len(after)} of {TASKS} rollouts in the journal; {len(kept.items() & after.items())} as they were")
     assert len(after) == TASKS
     assert kept.items() <= after.items()
     assert "ended with exit code 130" in log.read_text()

@@ -22,7 +22,7 @@ from typing import Any
 
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.fingerprint import check_resumable, write_config
-from gym_ray.collect.hosts import APP
+from gym_ray.collect.hosts import app_of
 from gym_ray.collect.quiet import quiet
 from gym_ray.collect.rundir import RunDir
 from gym_ray.integrations.grpo.batch import samples_of
@@ -89,7 +89,8 @@ class _Training:
         self._settings, self._curriculum, self._fleet, self._seed = config.rl, curriculum, fleet, seed
         self._group_size, self._weights = config.collect.rollouts_per_task, _weights(config)
         self._learner = Learner(self._weights, config.rl.learner, config.temperature, seed)
-        self._run, self._record, self._control, self._say = run, Record(run, seed), ModelControl(APP), say
+        self._run, self._record, self._say = run, Record(run, seed), say
+        self._control = ModelControl(app_of(config.model))
 
     async def run(self) -> None:
         """All steps that are not there yet."""

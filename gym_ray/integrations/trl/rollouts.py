@@ -28,7 +28,7 @@ import orjson
 
 from gym_ray.collect.cluster import ray_session
 from gym_ray.collect.config import RunConfig, TasksConfig
-from gym_ray.collect.hosts import APP
+from gym_ray.collect.hosts import app_of
 from gym_ray.integrations.grpo.tasks import Task, read_tasks
 from gym_ray.integrations.trl.sequences import columns
 from gym_ray.models.chat import chat_messages
@@ -131,7 +131,7 @@ class TrlRollouts:
     def _publish(self, trainer: Any) -> None:
         from gym_ray.models.serve.control import ModelControl
 
-        ModelControl(APP).update_weights(tensors=self._weights(trainer))
+        ModelControl(app_of(self._config.model)).update_weights(tensors=self._weights(trainer))
         self._published = trainer.state.global_step
 
     def _check(self, trainer: Any) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 from ray import serve
 
 from gym_ray.models.serve.checkpoint import Shapes
@@ -131,7 +132,9 @@ class ModelControl:
         """Each replica's answer, or the exception in its place."""
         handle = serve.get_app_handle(self._app_name)
         if not hasattr(handle, "broadcast"):
-            raise UserError("live weights need a Ray whose DeploymentHandle can broadcast (2.60 can)")
+            raise UserError(
+                f"live weights need Ray 2.56 or newer, here is {ray.__version__}: its Serve cannot call all replicas"
+            )
         answers: list[Any] = handle.broadcast(method, *arguments).results(
             timeout_s=self._timeout_s, return_exceptions=True
         )

@@ -28,6 +28,7 @@ from gym_ray.models.config import ModelConfig, ServeConfig
 from gym_ray.models.remote import secret_of
 from gym_ray.models.serve import checkpoint
 from gym_ray.models.serve.app import App
+from gym_ray.models.serve.claim import claim, release
 from gym_ray.models.serve.desired import DesiredState
 from gym_ray.models.serve.endpoints import Endpoints, own_name
 from gym_ray.models.serve.engine import Responder
@@ -197,15 +198,18 @@ def local_path(path: str) -> str:
 def deploy(config: ModelConfig, app_name: str = "model") -> Endpoints:
     """Bring the model up on the Ray cluster this process is connected to, and wait until it answers.
 
-    Deploying the same settings again changes nothing; other settings under the same name replace the model.
+    Deploying the same settings again changes nothing; other settings under the same name replace the model. While
+    this process lives, or until it undeploys, nobody else may do either.
 
     Raises:
-        UserError: the settings cannot work, or the replicas did not start (the reason is their last line).
+        UserError: the settings cannot work, the name belongs to another run, or the replicas did not start (the
+            reason is their last line).
     """
     settings = config.serve
     build_responder(config)
     secret_of("model.serve.api_key_env", settings.api_key_env)
     _check_gpus(settings)
+    claim(app_name)
     _start_serve(settings)
     route = "/" if settings.http_port else None
     target = serve.RunTarget(application(config, app_name), name=app_name, route_prefix=route)
@@ -234,6 +238,7 @@ def undeploy(app_name: str = "model") -> None:
     """Take the model down; returns when its replicas are gone."""
     serve.delete(app_name)
     DesiredState(app_name).clear()
+    release(app_name)
 
 
 def placement(settings: ServeConfig) -> dict[str, Any]:
