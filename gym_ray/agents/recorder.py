@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -30,6 +30,7 @@ _ASKED = frozenset({"tools", "tool_choice", "parallel_tool_calls", "stop", "stop
 _NOT_ITS = (ENGINE_FIELDS.keys() - _ASKED) | {"logprobs", "top_logprobs", "metadata"}
 """Fields of the agent's request that change how tokens are sampled, or nothing that is sampled."""
 _REFUSALS = (FailureKind.MODEL_REJECTED_REQUEST, FailureKind.BAD_TASK)
+_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 _SCENE = ("tools", "chat_template_kwargs", "reasoning", "reasoning_effort")
 """Fields that templates render: with others, a prompt is another one."""
 
@@ -88,9 +89,7 @@ class Recorder:
                 self.refusal = error
                 raise
             self.cut, self.refusal = self._conversation.stopped_by(reply), None
-        usage = asdict(reply.usage)
-        tokens = None if reply.tokens is None else _as_json(reply.tokens)
-        return {"items": reply.items, "finish_reason": str(reply.finish_reason), "usage": usage, "tokens": tokens}
+        return _as_json(reply)
 
     async def call_tool(self, name: str, arguments: Json) -> str:
         """Run a tool of the environment."""
@@ -182,8 +181,16 @@ class Recorder:
         return {**params, **own}
 
 
-def _as_json(tokens: TurnTokens) -> Json:
-    return {"kept": 0, "suffix": tokens.prompt, "sampled": tokens.sampled, "logprobs": tokens.logprobs}
+def _as_json(reply: ModelReply) -> Json:
+    """A reply as responders give it."""
+    usage, tokens = reply.usage, reply.tokens
+    exact = tokens and {"kept": 0, "suffix": tokens.prompt, "sampled": tokens.sampled, "logprobs": tokens.logprobs}
+    return {
+        "items": reply.items,
+        "finish_reason": str(reply.finish_reason),
+        "usage": {name: getattr(usage, name) for name in _USAGE},
+        "tokens": exact,
+    }
 
 
 def _refused(reason: str) -> RolloutError:

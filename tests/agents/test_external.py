@@ -35,6 +35,7 @@ Json = dict[str, Any]
 PYTHON = os.environ.get("AGENTS_PYTHON", "")
 AGENTS = ("chat_loop", "responses_loop", "react_graph", "agents_sdk")
 PLAIN = AGENTS[:2]
+WEIGHTS = str(Path(tiny.__file__).parent / "weights")
 real = [pytest.mark.integrations, pytest.mark.ray, pytest.mark.vllm]
 LOOK = {"type": "function", "name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
 
@@ -184,20 +185,24 @@ class TestWithTheRealEngine:
     def test_collected_with_exact_tokens(self, name: str, words: Callable[..., list[str]], tmp_path: Path) -> None:
         from transformers import AutoTokenizer
 
+        from gym_ray.runs.replay import recorded_segments, replay
+
         port = free_port()
         with program(name, port, PYTHON):
             summary = gather(words(port, 24, "collect.rollouts_per_task=4"))
         assert (summary.missing, summary.failed) == (0, 0), jsonl_rows(tmp_path / "run", "failures")[:3]
         rows = check_exactly_once(tmp_path / "run", 24, 4)
-        tokenizer = AutoTokenizer.from_pretrained(str(Path(tiny.__file__).parent / "weights"))
+        tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
         for row in rows:
             check_tokens(row, tokenizer)
+        found = replay(list(recorded_segments(str(tmp_path / "run"))), WEIGHTS)
+        assert (found.mean < 0.02, found.far <= max(4, found.tokens // 1000)) == (True, True), found
         outputs = [item for row in rows for item in row["response"]["output"]]
         calls = [item for item in outputs if item["type"] == "function_call"]
         assert len(calls) > len(rows), "tools were called, two per rollout as a rule"
         assert {call["name"] for call in calls} & set(EASY_TOOLSET)
         reward = sum(row["reward"] for row in rows) / len(rows)
-        print(f"{name}: mean reward {reward:.3f}, {len(calls) / len(rows):.2f} calls per rollout")
+        print(f"{name}: mean reward {reward:.3f}, {len(calls) / len(rows):.2f} calls per rollout, {found}")
         assert reward > 0.6, "as good as with our own loop, which gets 0.87"
 
     def test_killed_in_the_middle(self, words: Callable[..., list[str]], tmp_path: Path) -> None:
