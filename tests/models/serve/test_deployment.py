@@ -65,22 +65,22 @@ async def test_a_killed_replica_leaves_the_list_and_another_comes(two_replicas: 
     kill(named(os.getpid(), "ServeReplica:pair")[0])
     killed = time.monotonic()
     left = await listed(two_replicas, 1)
-    assert time.monotonic() - killed < 5
+    assert time.monotonic() - killed < 20, "no heartbeat is waited for"
     answers = await asyncio.gather(*(respond(two_replicas, f"s{number}") for number in range(8)))
     assert answers == ["ok"] * 8
     assert set(before) & set(await listed(two_replicas, 2)) == set(left)
 
 
 async def test_undeploying_lets_calls_in_flight_end(ray_cluster: Any) -> None:
-    from gym_ray.models.serve.deployment import deploy, undeploy
+    from gym_ray.models.serve import deployment
 
-    endpoints = deploy(scripted(engine_args={"latency_s": 2.0}), "leaving")
+    endpoints = deployment.deploy(scripted(engine_args={"latency_s": 2.0}), "leaving")
     call = asyncio.create_task(respond(endpoints))
     await asyncio.sleep(1.0)
     began = time.monotonic()
-    await asyncio.to_thread(undeploy, "leaving")
+    await asyncio.to_thread(deployment.undeploy, "leaving")
     assert await call == "ok"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < deployment.GRACE_S
     assert await endpoints() == []
 
 
