@@ -3,8 +3,9 @@
 Each is Python ``str.format_map`` text over the row's top-level fields (literal braces doubled), the format
 NeMo Gym's prompt files have. The result becomes the row's ``responses_create_params.input``; a row that
 already has an input is an error, never overwritten. ``fields`` (ours) makes fields that the environment wants from
-columns that are called otherwise: ``fields: {expected_answer: "{solution}"}``. A template that is one field and nothing
-else takes its value as it is, list or number. So tables made elsewhere (NeMo Data Designer, say) are tasks as they are.
+columns that are called otherwise: ``fields: {expected_answer: "{solution}"}``, or lie within one: ``"{item[answer]}"``.
+A template that is one field and nothing else takes its value as it is, list or number. So tables made elsewhere (NeMo
+Data Designer, say) are tasks as they are.
 """
 
 from __future__ import annotations
@@ -47,10 +48,12 @@ class PromptTemplate:
         row |= {name: self._value(template, row) for name, template in self.fields.items()}
 
     def _value(self, template: str, row: dict[str, Any]) -> Any:
-        """A template that is one field is that field's value."""
+        """A template that is one field, also one within another (``{a[b]}``), is that field's value."""
         filled = self._fill(template, row)
-        alone = template[1:-1]
-        return row[alone] if template == f"{{{alone}}}" and alone in row else filled
+        match list(Formatter().parse(template)):
+            case [("", str(name), "", None)]:
+                return Formatter().get_field(name, (), row)[0]
+        return filled
 
     def _fill(self, template: str, row: dict[str, Any]) -> str:
         try:

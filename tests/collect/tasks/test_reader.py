@@ -306,6 +306,28 @@ def test_a_table_made_elsewhere_is_tasks(tmp_path: Path) -> None:
     assert "answer: the prompt needs this field" in bad(str(tmp_path / "designed.parquet"), prompt=str(prompt))[0]
 
 
+def test_fields_within_a_structured_column_keep_their_types(tmp_path: Path) -> None:
+    """The folder, text type and nesting of NeMo Data Designer 0.9; nulls for keys that others have are left out."""
+    items = [
+        {"question": "Largest?", "options": [{"A": "9", "B": None}, {"A": None, "B": "7"}], "answer": {"number": 9}},
+        {"question": "Smallest?", "options": [{"A": "1", "B": None}], "answer": {"number": 1}},
+    ]
+    table = pa.table({"topic": pa.array(["sums", "sums"], pa.large_string()), "item": items})
+    (tmp_path / "made/parquet-files").mkdir(parents=True)
+    pq.write_table(table, tmp_path / "made/parquet-files/batch_00000.parquet")
+    prompt = tmp_path / "p.yaml"
+    fields = "{expected: '{item[answer][number]}', options: '{item[options]}', first: '{item[options][0][A]}!'}"
+    prompt.write_text(f"user: '{{topic}}: {{item[question]}}'\nfields: {fields}\n")
+    rows = [json.loads(task.row) for task in good(str(tmp_path / "made"), prompt=str(prompt))]
+    assert [(made["expected"], made["options"], made["first"]) for made in rows] == [
+        (9, [{"A": "9"}, {"B": "7"}], "9!"),
+        (1, [{"A": "1"}], "1!"),
+    ]
+    assert rows[0]["responses_create_params"]["input"] == [{"role": "user", "content": "sums: Largest?"}]
+    prompt.write_text("user: '{topic}'\nfields: {expected: '{item[number]}'}\n")
+    assert "number: the prompt needs this field" in bad(str(tmp_path / "made"), prompt=str(prompt))[0]
+
+
 def test_a_prompt_makes_the_input_and_keeps_other_parameters(tmp_path: Path) -> None:
     prompt = tmp_path / "p.yaml"
     prompt.write_text("user: 'Q: {question} {{literal}} {meta[level]}'\nsystem: Be brief.\n")
