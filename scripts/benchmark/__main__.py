@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import cost, load, sandbox, startup, utilisation
+from benchmark import cost, elsewhere, load, sandbox, startup, utilisation
 from benchmark.isolation import isolate
 from benchmark.meter import adopt_orphans
 from benchmark.mock import Script
@@ -41,6 +41,7 @@ class Bench:
             "durable": self.durable,
             "startup": self.startup,
             "sandbox": self.sandbox,
+            "agent_elsewhere": self.agent_elsewhere,
             "utilisation": self.utilisation,
         }
 
@@ -112,6 +113,10 @@ class Bench:
     def sandbox(self) -> None:
         """Trivial executions behind the wall."""
         self.report.sandbox(sandbox.measure(self.quick))
+
+    def agent_elsewhere(self) -> None:
+        """Our side of agents that are not ours."""
+        self.report.elsewhere(elsewhere.measure(self.quick))
 
     def _note(self, line: str) -> None:
         self.say(f"  {line}")

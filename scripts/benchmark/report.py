@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.cost import Cost
+from benchmark.elsewhere import Elsewhere
 from benchmark.lag import Lag
 from benchmark.load import Durable, InFlight, SlowVerifier
 from benchmark.sandbox import Execution
@@ -95,6 +96,13 @@ class Report:
             self.tree.setdefault("sandbox", {})[name] = asdict(one) | {"cpu_ratio_to_bare": round(ratio, 3)}
             note = f"{ratio:.2f} x bare, {one.wait_ms:.1f} ms each, {one.per_s:,.0f}/s one at a time"
             self.rows.append(Row("CPU-ms per trivial execution", one.title, f"{one.cpu_ms:.2f}", "", note))
+
+    def elsewhere(self, found: list[Elsewhere]) -> None:
+        """Agents that are not ours, and their ratio to our own loop."""
+        for one in found:
+            self.tree.setdefault("agent_elsewhere", {})[str(one.turns)] = asdict(one)
+            what = f"agent=http, {one.turns} model calls, {one.turns - 1} tool calls, our side"
+            self.rows.append(Row("CPU-ms per rollout", what, f"{one.http_ms:.2f}", "", f"tool loop: {one.loop_ms:.2f}"))
 
     def slow_verifier(self, found: SlowVerifier) -> None:
         """A verifier that computes for 5 ms."""
