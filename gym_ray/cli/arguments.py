@@ -33,11 +33,15 @@ _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a recipe brings along: its file (``nemotron3_nano/rlvr``), the names of its environments and judges."""
+    """What a recipe brings along: its file (``nemotron3_nano/rlvr``), the names of its environments and judges.
+
+    ``groups``: the configuration groups in which it makes a choice, which words may replace.
+    """
 
     recipe: str | None = None
     envs: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
+    groups: frozenset[str] = frozenset({"model"})
 
 
 NOTHING = Base()

@@ -174,6 +174,7 @@ def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
     """The root configuration: which files, in which order. Defaults are not in it: the record fills them in."""
     root: dict[str, Any] = {}
     base = arguments.base
+    replaced = base.groups if base.recipe else frozenset()
     defaults: list[Any] = ["_self_"]
     if base.recipe is not None:
         folder, _, name = base.recipe.rpartition("/")
@@ -188,15 +189,12 @@ def _root(arguments: Arguments, record: type[Settings]) -> dict[str, Any]:
     defaults += [
         {f"model@judges.{name}": choice} for name, choice in arguments.judges.items() if name not in base.judges
     ]
-    defaults += [
-        {group: choice} for group, choice in arguments.choices.items() if not (base.recipe and group == "model")
-    ]
+    defaults += [{group: choice} for group, choice in arguments.choices.items() if group not in replaced]
     # Hydra wants what replaces a choice of the recipe's own after everything else.
     defaults += [
         {f"override model@judges.{name}": arguments.judges[name]} for name in arguments.judges if name in base.judges
     ]
-    if base.recipe and "model" in arguments.choices:
-        defaults.append({"override model": arguments.choices["model"]})
+    defaults += [{f"override {group}": choice} for group, choice in arguments.choices.items() if group in replaced]
     return {"defaults": defaults, **root}
 
 
@@ -216,7 +214,7 @@ def _explain(error: ValidationError, record: type[Settings], arguments: Argument
     lines = []
     for problem, line in zip(error.errors(), explain(error), strict=True):
         if problem["type"] != "extra_forbidden":
-            lines.append(line)
+            lines.append(line.removeprefix("row: "))  # What the record says as a whole names its place.
             continue
         name = ".".join(map(str, problem["loc"]))
         near = table.nearest(name)

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,7 +29,7 @@ from gym_ray.types.errors import UserError
 MARK = "# @package _global_"
 """How a recipe's file begins. Other files of a family (``_base.yaml``) are parts of recipes."""
 EMBEDDED = "gym_ray.models.tiny"
-HOSTED = "gym_ray.integrations.nemo_gym:NemoGym"
+HOSTED = "gym_ray.integrations.nemo_gym:"
 """Environments that need NeMo Gym itself."""
 ANSWER, TURNS = 64, 4
 """Tokens of an answer (a judge's too), and turns of a rollout, in a rehearsal: the shape is what counts."""
@@ -51,9 +53,25 @@ def recipe_names() -> list[str]:
 
 def made_of(name: str) -> str | None:
     """The recipe that the recipe ``name`` is made of, by the first of its defaults; None for one that stands alone."""
-    family, _, stem = name.partition("/")
-    first = yaml.safe_load((recipes_dir() / family / f"{stem}.yaml").read_text())["defaults"][0]
+    family = name.partition("/")[0]
+    first = _defaults(name)[0]
     return f"{family}/{first}" if isinstance(first, str) and f"{family}/{first}" in recipe_names() else None
+
+
+def _defaults(name: str) -> list[Any]:
+    listed: list[Any] = yaml.safe_load((recipes_dir() / f"{name}.yaml").read_text())["defaults"]
+    return listed
+
+
+def _groups(name: str) -> frozenset[str]:
+    """The configuration groups in which the recipe makes a choice, or what it is made of."""
+    found: frozenset[str] = frozenset()
+    for entry in _defaults(name):
+        if isinstance(entry, dict):
+            found |= {group.removeprefix("override ").removeprefix("/") for group in entry}
+        elif entry != "_self_":
+            found |= _groups(f"{name.partition('/')[0]}/{entry}")
+    return found
 
 
 def _is_recipe(file: Path) -> bool:
@@ -83,18 +101,24 @@ def compose_recipe(name: str, words: Sequence[str] = ()) -> Recipe:
     if name not in known:
         near = get_close_matches(name, known, 1)
         raise UserError(f"no recipe `{name}`; {f'nearest: {near[0]}' if near else 'there are: ' + ', '.join(known)}")
-    plain, _ = compose_settings(["run_dir=unused"], RecipeConfig, Base(name))
+    plain = _plain(name)
     chosen = next((word for word in reversed(words) if word.startswith("model=")), None)
     rehearsal = chosen == "model=tiny" if chosen else EMBEDDED in (plain.model.serve.path or "")
     kept, words = _kept(words, plain)
     before = [f"run_dir=runs/{name.replace('/', '-')}{'-rehearsal' if rehearsal else ''}"]
     before += _files(plain, kept, words) if kept else []
     before += _smaller(plain, words) if rehearsal else []
-    base = Base(name, tuple(plain.envs), tuple(plain.judges))
+    base = Base(name, tuple(plain.envs), tuple(plain.judges), _groups(name))
     config, _ = compose_settings([*before, *words], RecipeConfig, base)
-    left_out = tuple(env for env in kept or plain.envs if rehearsal and plain.envs[env].server == HOSTED)
+    left_out = tuple(env for env in kept or plain.envs if rehearsal and plain.envs[env].server.startswith(HOSTED))
     envs = {env: config.envs[env] for env in kept or config.envs if env not in left_out}
     return Recipe(name, config.model_copy(update={"envs": envs}), rehearsal, left_out)
+
+
+@cache
+def _plain(name: str) -> RecipeConfig:
+    """The recipe as its file has it."""
+    return compose_settings(["run_dir=unused"], RecipeConfig, Base(name))[0]
 
 
 def _kept(words: Sequence[str], plain: RecipeConfig) -> tuple[list[str], list[str]]:
@@ -119,6 +143,7 @@ def _smaller(plain: RecipeConfig, words: Sequence[str]) -> list[str]:
     smaller = ["collect.num_agents=1", "collect.in_flight=64", f"model.sampling_overrides.max_output_tokens={ANSWER}"]
     for env in plain.envs:
         turns = min(TURNS, plain.agent_of(env).max_turns)
-        smaller += [f"envs.{env}.num_actors=1", f"envs.{env}.verify_workers=1", f"envs.{env}.agent.max_turns={turns}"]
+        smaller += [f"envs.{env}.num_actors=1", f"envs.{env}.verify_workers=1", f"envs.{env}.in_flight=null"]
+        smaller += [f"envs.{env}.agent.max_turns={turns}"]
         smaller += [] if judged else [f"envs.{env}.judge={POLICY}"]
     return smaller

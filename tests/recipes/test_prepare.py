@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gym_ray.cli.main import main
-from gym_ray.cli.recipe import Recipe, compose_recipe
+from gym_ray.cli.recipe import HOSTED, Recipe, compose_recipe
 from gym_ray.collect.tasks.placeholders import DAPO_BEGINS, DAPO_ENDS
 from gym_ray.collect.tasks.reader import TaskLine, TaskReader
 from gym_ray.resources.load import load_server
 from tests.environments.support import rows_of
+from tests.environments.test_swe_images import published
 
-NANO, SUPER = "nemotron3_nano/rlvr", "nemotron3_super/rlvr1"
+NANO, SUPER, REPAIRS = "nemotron3_nano/rlvr", "nemotron3_super/rlvr1", "nemotron3_super/swe2"
 Row = dict[str, Any]
 PREFIX = {"prefix": "Solve this.\n\n", "suffix": ""}
 SUFFIX = {"prefix": "", "suffix": "\n\nEnd with Answer: and the answer."}
@@ -62,10 +63,10 @@ def sources(folder: Path) -> list[str]:
 def examples(name: str) -> list[Row]:
     """One row for each name under which an environment of the recipe may be asked for, as published rows look."""
     rows = []
-    for env, environment in recipe(name).config.envs.items():
+    for environment in recipe(name).config.envs.values():
         server = load_server(environment.server)
         plain = {"responses_create_params": {"input": "x"}}
-        found = plain if env in ("lean", "swerl_gen") else rows_of(server.examples(environment.options))[0]
+        found = plain if environment.server.startswith(HOSTED) else rows_of(server.examples(environment.options))[0]
         row = {key: value for key, value in found.items() if key not in ("environment", "task_id")}
         for alias in environment.aliases:
             rows.append({**row, "agent_ref": {"type": "responses_api_agents", "name": alias}, "_ng_task_index": 7})
@@ -194,6 +195,16 @@ def test_wrong_rows_are_named_and_nothing_is_lost(tmp_path: Path, capsys: pytest
     assert "11 rows = 2 train + 1 validation + 8 bad" in capsys.readouterr().out
     assert (len(read(out / "train.jsonl")), len(read(out / "validation.jsonl"))) == (2, 1)
     assert [row["line"] for row in read(out / "bad_rows.jsonl")] == list(range(2, 10))
+
+
+def test_rows_of_repairs_are_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [published(), published(FAIL_TO_PASS='["test_a (b.C)"]')]
+    given, out = [f"recipe={REPAIRS}", write(tmp_path / "b.jsonl", rows), "validation=0"], tmp_path / "out"
+    assert run(*given, f"out={out}") == 2
+    assert "b.jsonl:2: " in capsys.readouterr().err
+    assert run(*given, f"out={out}", "on_bad_row=skip") == 0
+    (made,) = read(out / "train.jsonl")
+    assert (made["environment"], made["task_id"], made["image"]) == ("swe", "stock__stock-1", "stock__stock-1")
 
 
 def test_a_source_that_was_not_given_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 ``nemo_gym`` itself is imported only when such an environment is made.
 """
 
+from gym_ray.integrations.nemo_gym.refined import Refined
 from gym_ray.integrations.nemo_gym.server import NemoGym
 
-__all__ = ["NemoGym"]
+__all__ = ["NemoGym", "Refined"]
