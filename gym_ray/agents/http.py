@@ -35,6 +35,7 @@ from gym_ray.types.errors import FailureKind, RolloutError, Stage, UserError, de
 Json = dict[str, Any]
 MAX_ANSWER_BYTES = 1 << 20
 """Of what the agent answers in the end."""
+CONNECT_S = 10.0
 _NOT_NOW = (429, 503)
 """Statuses of an agent that does not take the task now."""
 _KNOCKING = RetryPolicy(max_attempts=0, base_s=0.1, max_s=2.0)
@@ -82,9 +83,9 @@ class HttpAgent(Agent):
             problem = error
         if recorder.failure is not None:
             raise recorder.failure
-        if problem is not None and recorder.cut is None:
-            raise recorder.refusal or problem
-        return answer
+        if problem is None or (problem.kind == FailureKind.AGENT_RUN_ERROR and recorder.cut is not None):
+            return answer
+        raise recorder.refusal or problem
 
     async def _knock(self, body: bytes, recorder: Recorder) -> Json:
         """Ask, again while nobody is there who takes the task, for ``agent.patience_s``."""
@@ -104,13 +105,15 @@ class HttpAgent(Agent):
     async def _post(self, body: bytes) -> Json:
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        timeout = aiohttp.ClientTimeout(total=self.config.rollout_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=self.config.rollout_timeout_s, sock_connect=CONNECT_S)
         headers = {"Content-Type": "application/json"}
         try:
             async with self._session.post(self._url, data=body, headers=headers, timeout=timeout) as reply:
                 raw = await _read(reply.content)
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _failed(FailureKind.TRANSPORT_UNREACHABLE, describe(error)) from None
+        except TimeoutError:
+            raise  # The rollout's own.
         except (aiohttp.ClientError, OSError) as error:
             raise _failed(FailureKind.TRANSPORT_PEER_DROP, describe(error)) from None
         if reply.status == 200:
