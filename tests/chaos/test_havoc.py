@@ -131,7 +131,7 @@ def test_faults_are_told() -> None:
     from tests.chaos.havoc.work import Verdict
 
     verdict = Verdict(lost=[("c0", 1)], doubled=[("c0", 2)], fabricated=["x"])
-    outcome = Outcome(Counter(), verdict, 3, (0, 0), 1.0, [], 1.0)
+    outcome = Outcome(Counter(), verdict, 3, (0, 0), 0, 1.0, [], 1.0)
     assert len(faults(outcome)) == 4
 
 

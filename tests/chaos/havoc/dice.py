@@ -16,7 +16,7 @@ NAMES = {
     RESOURCES: "ray::ResourcesActor",
     REPLICA: "ServeReplica:policy",
 }
-WEIGHTS = {AGENT: 26, RESOURCES: 26, REPLICA: 24, NODE: 14, DRIVER: 10}
+WEIGHTS = {AGENT: 29, RESOURCES: 29, REPLICA: 25, NODE: 11, DRIVER: 6}
 LEAST_NODES = 2
 """Fewer nodes than this are never left."""
 

@@ -38,6 +38,7 @@ def verdict_table(outcomes: list[Outcome]) -> str:
         "finished rollouts thrown away": sum(outcome.thrown_away for outcome in outcomes),
         "given up (failed or masked, with a reason)": sum(len(verdict.given_up) for verdict in verdicts),
         "in the air when their worker died, made again": died,
+        "second records in a journal, left out": sum(outcome.doubled_records for outcome in outcomes),
         "tried again after their session was lost": again,
         "drivers that ended by themselves": sum(len(outcome.endings) for outcome in outcomes),
     }

@@ -50,7 +50,7 @@ class Work:
             counters.append(_task(f"c{number}", f"bump {bumps}", bumps=expected))
         for number in range(self.groups):
             groups.append(_task(f"g{number}", f"long {LONGEST}"))
-        for name, server, tasks, actors in (("counter", "Counter", counters, 3), ("longest", "Longest", groups, 2)):
+        for name, server, tasks, actors in (("counter", "Counter", counters, 3), ("longest", "Longest", groups, 1)):
             tasks_file, choice = folder / f"{name}.jsonl", folder / "conf/env" / f"{name}.yaml"
             choice.parent.mkdir(parents=True, exist_ok=True)
             tasks_file.write_text("".join(json.dumps(task) + "\n" for task in tasks))
