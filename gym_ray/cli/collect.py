@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -110,7 +112,8 @@ def run_collection(config: RunConfig, command: str) -> int:
     resume = f"to go on: {command}"
     print(f"run directory: {config.run_dir}", file=sys.stderr)
     try:
-        summary = collect(config)
+        with _no_litter(Path(config.run_dir)):
+            summary = collect(config)
     except KeyboardInterrupt:
         print(f"interrupted; what was finished is kept\n{resume}", file=sys.stderr)
         return INTERRUPTED
@@ -122,6 +125,18 @@ def run_collection(config: RunConfig, command: str) -> int:
     for excess in excesses:
         print(f"{excess}; why: gym-ray runs show {config.run_dir}", file=sys.stderr)
     return TOO_MANY_FAILED if excesses else DONE
+
+
+@contextlib.contextmanager
+def _no_litter(folder: Path) -> Iterator[None]:
+    """Remove a directory that was made for a run which could not even be planned."""
+    fresh = not folder.exists()
+    try:
+        yield
+    except UserError:
+        if fresh and folder.is_dir() and not (folder / "config.yaml").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _excesses(config: RunConfig, summary: Summary) -> Iterator[str]:

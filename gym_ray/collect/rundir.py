@@ -55,6 +55,8 @@ class RunDir:
             UserError: it cannot be made or written, or it is a directory of something else.
         """
         run = cls(address)
+        if run.filesystem.get_file_info(run.path("")).type == fs.FileType.File:
+            raise UserError(f"{address} is a file: a run is a directory, choose another")
         strangers = [name for name in run.names("") if name not in _OURS and not name.startswith(".")]
         if strangers and not run.exists(CONFIG):
             raise UserError(f"{address} is not empty and no run directory (it has {strangers[0]}): choose another")

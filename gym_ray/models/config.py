@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gym_ray.types.settings import Settings
+
+_ADDRESS = re.compile(r"https?://[^/?#]", re.IGNORECASE)
 
 
 class RetryConfig(Settings):
@@ -112,3 +115,11 @@ class ModelConfig(Settings):
     """Retry budget."""
     serve: ServeConfig = Field(default_factory=ServeConfig)
     """The deployment, for kind vllm."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_addresses(cls, given: str | list[str] | None) -> str | list[str] | None:
+        for base in [given] if isinstance(given, str) else given or ():
+            if not _ADDRESS.match(base):
+                raise ValueError("an address must look like http://host:port/v1")
+        return given

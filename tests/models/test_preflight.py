@@ -88,12 +88,6 @@ async def test_a_web_page_is_no_endpoint() -> None:
         await _looked_at({"text": "<!doctype html><p>Sign in", "content_type": "text/html"})
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8000/v1", "ftp://host/v1", "host"])
-def test_an_address_without_a_scheme(address: str) -> None:
-    with pytest.raises(UserError, match="must look like http://host:port/v1"):
-        check_endpoint("model", ModelConfig(base_url=address), print)
-
-
 async def test_what_may_work_is_a_note() -> None:
     assert await _looked_at({"data": {"data": [{"id": "mine"}]}}) == []
     (note,) = await _looked_at({"data": {"data": [{"id": "other"}]}})

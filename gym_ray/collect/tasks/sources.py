@@ -25,6 +25,8 @@ from gym_ray.types.errors import UserError
 
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"PAR1": ".parquet"}
+"""How compressed files begin, and Parquet ones."""
 _CHUNK_BYTES = 1 << 20
 _BATCH_ROWS = 256
 """Parquet rows decoded at once: rows may be large, so few."""
@@ -68,9 +70,22 @@ class Source:
                 if line is None:
                     yield RawRow(number, None, f"the line is longer than tasks.max_row_mb ({max_bytes / 1e6:g} MB)")
                     continue
-                line = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+                line = line.strip()
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    self._check_first(line)
                 if line:
                     yield RawRow(number, line)
+
+    def _check_first(self, line: bytes) -> None:
+        """What makes every line a bad one is told once. Raises UserError."""
+        if line in (b"[", b"{"):
+            wanted = ".[]" if line == b"[" else "."
+            mend = f"jq -c '{wanted}' {self.address}"
+            raise UserError(f"{self.address}: JSON over several lines; tasks are one object per line: {mend}")
+        suffix = next((suffix for magic, suffix in _MAGIC.items() if line.startswith(magic)), None)
+        if suffix is not None:
+            raise UserError(f"{self.address}: compressed, and its name does not say so: it must end in {suffix}")
 
     def _parquet_rows(self, max_bytes: int) -> Iterator[RawRow]:
         number = 0
