@@ -112,6 +112,10 @@ class Tally:
             self.completion_tokens += usage.completion_tokens
             self.turns += len(rollout.trajectory.turns)
 
+    def counts(self) -> Tally:
+        """What stays when its worker has died: nothing is in the air any more, nor late."""
+        return Tally(self.environments, self.prompt_tokens, self.completion_tokens, self.turns)
+
     @property
     def finished(self) -> int:
         """Rollouts with a verdict, over all environments."""
