@@ -5,6 +5,10 @@
 One deployment of the model and one fleet of agent workers serve all seeds, which train one after another. Rollouts go
 through the same agents, environments and journal as those of ``gym-ray collect``.
 
+It asks the fleet itself and not the rollout service, which is the fleet with a memory of what it owes: here a step's
+tasks follow from seed and step, a step waits for all of its groups, and the checkpoint says where to go on. Nothing is
+owed between two steps, and a ledger would be a second truth beside the checkpoint.
+
 Invariants: synchronous, so every rollout is made by the weights of the step before, and its log-probabilities are the
 loss's denominator. Held-out tasks are only ever measured on. Killed at any moment, the same call goes on from the last
 checkpoint; rollouts made since then stay in the journal, and are not learnt from.
