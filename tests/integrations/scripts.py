@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-from tests.support.endpoint import Call, Say
+from tests.support.endpoint import Call, Fault, Say
 
 
 def _turn(call: Call) -> int:
@@ -34,3 +35,30 @@ def reverse(call: Call) -> str:
     """The last word of the question, backwards; unchanged, which is wrong, when it ends in x."""
     word = re.findall(r"\w+", call.question)[-1]
     return word if word.endswith("x") else word[::-1]
+
+
+def write_item(call: Call) -> str:
+    """A structured column's value."""
+    options = [{"A": "a chair"}, {"B": "an apple"}]
+    return json.dumps({"question": "Which is a fruit?", "options": options, "answer": "B"})
+
+
+def box_the_sum(call: Call) -> str:
+    """The sum of the question's two numbers."""
+    a, b = re.findall(r"\d+", call.question)
+    return f"\\boxed{{{int(a) + int(b)}}}"
+
+
+def tell_the_time(call: Call) -> Say:
+    """Asks the clock, then says what it answered."""
+    return Say(call.outputs[-1]) if call.outputs else Say(calls=[("clock", {"unused": "now"})])
+
+
+def two_in_three(call: Call) -> str:
+    """A letter, and every third time another one."""
+    return "It is \\boxed{B}." if call.number % 3 else "It is \\boxed{A}."
+
+
+def refuse(call: Call) -> Fault:
+    """No key is good enough."""
+    return Fault(401, {"error": {"message": "wrong key"}})
