@@ -99,7 +99,13 @@ def _pools(console: Console, recipe: Recipe, plan: Any) -> None:
             "-" if pool.sequences is None else f"{pool.sequences:,}",
         )
     console.print(table)
-    console.print(f"each node: {per_node} x {recipe.config.recipe.hardware.gpu}")
+    if per_node:
+        console.print(f"each node: {per_node} x {recipe.config.recipe.hardware.gpu}", soft_wrap=True)
+        console.print(
+            "full requests: so many of the whole context fit beside the weights of one engine", soft_wrap=True
+        )
+    else:
+        console.print("a rehearsal: one machine, no GPU", soft_wrap=True)
 
 
 def _number(value: float | None) -> str:
@@ -113,13 +119,19 @@ def _environments(console: Console, recipe: Recipe) -> None:
             cell(name),
             cell(environment.server.rpartition(":")[2]),
             cell("-" if environment.judge == DEFAULT else environment.judge),
-            cell(", ".join(environment.aliases)[:60]),
+            cell(_named(environment.aliases)),
             str(recipe.config.agent_of(name).max_turns),
             str(recipe.config.rollouts_of(name)),
             str(environment.num_actors),
         )
     console.print()
     console.print(table)
+    if recipe.left_out:
+        console.print(f"left out, since NeMo Gym hosts them: {', '.join(recipe.left_out)}", soft_wrap=True)
+
+
+def _named(aliases: Sequence[str]) -> str:
+    return (aliases[0] if aliases else "-") + (f" and {len(aliases) - 1} more" if len(aliases) > 1 else "")
 
 
 def _facts(console: Console, recipe: Recipe) -> None:
