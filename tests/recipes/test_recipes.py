@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +29,20 @@ def test_the_stages_and_sizes_are_there() -> None:
     assert {f"nemotron3_super/{stage}{size}" for stage in stages for size in ("", "_small")} <= set(NAMES)
     assert {f"nemotron3_super/{stage}_tiny" for stage in ("rlvr1", "swe1", "swe2", "rlhf")} <= set(NAMES)
     assert {"nemotron3_nano/rlvr", "nemotron3_nano/rlvr_small", "nemotron3_nano/rlvr_tiny"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("size", ["", "_small"])
+def test_later_stages_differ_in_their_data_alone(size: str) -> None:
+    """So one rehearsal is enough for all three, and there is no `rlvr2_tiny`."""
+
+    def settings(stage: str) -> dict[str, Any]:
+        one = recipe(f"nemotron3_super/{stage}{size}").config.model_dump(mode="json")
+        assert stage in one["tasks"].pop("path")
+        assert all(stage in one["recipe"]["data"].pop(key) for key in ("file", "folder"))
+        del one["recipe"]["title"], one["run_dir"]
+        return one
+
+    assert settings("rlvr1") == settings("rlvr2") == settings("rlvr3")
 
 
 @pytest.mark.parametrize("name", NAMES)
