@@ -23,7 +23,7 @@ from gym_ray.collect.fingerprint import REDACTED
 from gym_ray.collect.judges import asked_judges
 from gym_ray.collect.rundir import CONFIG, RunDir
 from gym_ray.resources.judge import POLICY
-from gym_ray.resources.load import absolute_path, load_server
+from gym_ray.resources.load import absolute_path, load_servers
 from gym_ray.types.errors import UserError
 from gym_ray.types.settings import Settings
 
@@ -162,7 +162,7 @@ def _check_secrets(config: RunConfig) -> None:
     Raises:
         UserError: one is missing.
     """
-    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    servers = load_servers(config.envs)
     asked = asked_judges(config, servers)
     used: dict[str, Settings] = {f"envs.{name}": its for name, its in config.envs.items()}
     used |= {f"judges.{name}": config.judges[name] for name in asked if name != POLICY}

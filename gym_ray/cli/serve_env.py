@@ -77,9 +77,9 @@ def _models(config: RunConfig, *, with_model: bool) -> Iterator[tuple[Judges, Li
     """Judges and policy, up while the block runs. Ray is started only when one of them is a deployment of ours."""
     from gym_ray.collect.hosts import APP, deployed
     from gym_ray.collect.judges import asked_judges, judges_up
-    from gym_ray.resources.load import load_server
+    from gym_ray.resources.load import load_servers
 
-    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    servers = load_servers(config.envs)
     asked = asked_judges(config, servers)
     models = [config.judges[name] for name in asked if name != POLICY]
     if with_model or POLICY in asked:

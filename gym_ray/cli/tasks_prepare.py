@@ -15,7 +15,7 @@ from gym_ray.cli.tables import cell, new_table, output
 from gym_ray.collect.tasks.placeholders import SOURCES
 from gym_ray.collect.tasks.prepare import Report, Split, Wishes, prepare
 from gym_ray.plan.recipe import RecipeConfig
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 from gym_ray.types.errors import UserError
 
 HELP = """\
@@ -44,7 +44,7 @@ def run(words: Sequence[str]) -> int:
     values = _values(words)
     recipe = compose_recipe(values["recipe"]).config
     wishes = _wishes(values, recipe)
-    servers = {name: load_server(environment.server) for name, environment in recipe.envs.items()}
+    servers = load_servers(recipe.envs)
     report = prepare(wishes, recipe.envs, servers)
     _show(report, wishes, values["recipe"])
     return DONE

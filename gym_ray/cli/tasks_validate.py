@@ -14,7 +14,7 @@ from gym_ray.collect.config import TasksConfig
 from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
 from gym_ray.collect.tasks.reader import TaskReader
 from gym_ray.resources.config import EnvironmentConfig
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 from gym_ray.types.errors import UserError
 from gym_ray.types.settings import Settings
 
@@ -73,5 +73,5 @@ def open_reader(words: Sequence[str]) -> TaskReader:
     request, _ = compose_settings(settings, TasksRequest)
     if not request.envs:
         raise UserError("env=NAME is missing: it says which fields a row must have")
-    servers = {name: load_server(env.server) for name, env in request.envs.items()}
+    servers = load_servers(request.envs)
     return TaskReader(request.tasks, request.envs, servers)

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,6 +40,18 @@ def load_server(path: str) -> type[ResourcesServer]:
         raise UserError(f"environment `{path}`: `{name}` is not a subclass of gym_ray's ResourcesServer")
     _check_complete(path, found)
     return found  # type: ignore[no-any-return]
+
+
+def load_servers(envs: Mapping[str, EnvironmentConfig]) -> dict[str, type[ResourcesServer]]:
+    """The classes of environments, by name. Raises UserError: see :func:`load_server`; or an option that one lacks."""
+    servers = {name: load_server(environment.server) for name, environment in envs.items()}
+    for name, found in servers.items():
+        options = inspect.signature(found.__init__).parameters
+        if not any(one.kind is one.VAR_KEYWORD for one in options.values()):
+            for key in envs[name].options.keys() - options.keys():
+                hint = _hint(key, list(options)[1:]) or "; it has none"
+                raise UserError(f"envs.{name}.options.{key}: {found.__name__} has no such option{hint}")
+    return servers
 
 
 def make_server(config: EnvironmentConfig) -> ResourcesServer:

@@ -15,7 +15,7 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tasks.bad_rows import BadRow
 from gym_ray.collect.tasks.reader import TaskLine, TaskReader
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 from gym_ray.types.errors import UserError
 
 SERVICE = "service"
@@ -34,7 +34,7 @@ class Rows:
 
     def read_pool(self, config: RunConfig) -> None:
         """Read the task files. Raises UserError for the first bad row, and where there is no row at all."""
-        servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+        servers = load_servers(config.envs)
         for task in TaskReader(config.tasks, config.envs, servers):
             if isinstance(task, BadRow):
                 raise UserError(task.lines()[0])

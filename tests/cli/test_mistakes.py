@@ -88,11 +88,13 @@ def test_a_collection_that_cannot_be(folder: Path, capsys: pytest.CaptureFixture
         ("noverify.py:Yours", "no class `Yours` in "),
         ("notool.py:Mine", "parameter `where` needs a type annotation"),
         ("notol.py:Mine", "did you mean `notool.py`?"),
+        ("mcqa env.options.style=x", "envs.mcqa.options.style: Mcqa has no such option; "),
+        ("gymnasium env.options.idd=x", "envs.gymnasium.options.idd: Gymnasium has no such option; did you mean `id`?"),
         ("equivalence_llm_judge", "asks the judge `default`, and there is none: judge=openai judge.base_url=http"),
     ],
 )
 def test_an_environment_that_cannot_be(capsys: pytest.CaptureFixture[str], name: str, line: str) -> None:
-    assert main(["collect", f"env={name}", *ENDPOINT]) == 2
+    assert main(["collect", *f"env={name}".split(), *ENDPOINT]) == 2
     (told,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("gym-ray: ")]
     assert line in told
 

@@ -16,7 +16,7 @@ import orjson
 from gym_ray.collect.config import RunConfig, TasksConfig
 from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
 from gym_ray.collect.tasks.reader import TaskLine, TaskReader
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 from gym_ray.types.errors import UserError
 
 
@@ -68,7 +68,7 @@ def read_curriculum(config: RunConfig, held_out: TasksConfig) -> Curriculum:
 
 def read_tasks(config: RunConfig, tasks: TasksConfig) -> Iterator[Task]:
     """The tasks that ``tasks`` names, each once. Raises UserError."""
-    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    servers = load_servers(config.envs)
     own = {} if tasks is config.tasks else {"tasks": None}
     envs = {name: environment.model_copy(update=own) for name, environment in config.envs.items()}
     with BadRows("stop") as bad:
