@@ -38,7 +38,7 @@ from gym_ray.collect.tasks.plan import Plan, copy_plan, write_plan
 from gym_ray.collect.watchdog import Watchdog
 from gym_ray.collect.worker import WorkerSetup
 from gym_ray.models.remote import api_key
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 
 LOOK_S = 0.5
 """Seconds between two looks at the board."""
@@ -54,7 +54,7 @@ def collect(config: RunConfig) -> Summary:
         UserError: configuration, tasks or the run directory do not allow it (one line each).
         KeyboardInterrupt: interrupted twice.
     """
-    servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+    servers = load_servers(config.envs)
     judges = asked_judges(config, servers)
     if needs_policy(config, judges):
         api_key(config.model)  # A missing key is told now, not by the first worker.
