@@ -38,7 +38,7 @@ from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tasks.rules import BadTask, TaskRules, parse_row, task_id_of
 from gym_ray.collect.worker import PlannedTask, WorkerSetup
 from gym_ray.models.remote import api_key
-from gym_ray.resources.load import load_server
+from gym_ray.resources.load import load_servers
 from gym_ray.service.hand import CALLS, Finished, GroupKey, Hand, Parcel
 from gym_ray.types.errors import FailureKind, RolloutError, Stage, UserError
 from gym_ray.types.rollout import Rollout
@@ -83,7 +83,7 @@ class Fleet:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        servers = {name: load_server(environment.server) for name, environment in config.envs.items()}
+        servers = load_servers(config.envs)
         if config.model.kind == "openai":
             api_key(config.model)  # A missing key is told now, not by the first worker.
         self._asked = asked_judges(config, servers)
