@@ -150,6 +150,6 @@ def test_growth_is_told_from_noise() -> None:
             for at in range(120)
         ]
 
-    found = trends([*life("flat", 30, 0.0), *life("leak", 30, 0.2), *life("short", 30, 0.2)[:60]], 1800.0)
+    found = trends([*life("flat", 30, 0.0), *life("leak", 30, 0.2), *life("short", 30, 0.2)[:60]], 1785.0)
     assert {(trend.name, trend.measure) for trend in found if not trend.flat} == {("leak", "handles")}
     assert {trend.name for trend in found} == {"flat", "leak"}

@@ -10,8 +10,10 @@ from statistics import mean
 
 MB = 1024.0
 MEASURES = ("rss_mb", "own_mb", "handles", "threads")
-SLACK = {"rss_mb": (0.03, 3.0), "own_mb": (0.03, 3.0), "handles": (0.0, 3.0), "threads": (0.0, 3.0)}
-"""By measure: growth over the last two thirds that still counts as flat, as a share of its mean, and at least."""
+GROWTH, LEAST_MB = 0.03, 3.0
+"""Growth of memory that still counts as flat: a share of it, and so much at least."""
+MORE_HANDLES = 3.0
+"""Growth of the peak of handles or threads that still counts as flat."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def look(at: float, name: str, pid: int) -> Sample | None:
 
 @dataclass(frozen=True)
 class Trend:
-    """How one measure of one process went over the last two thirds: ``first`` and ``last`` on the line of least
-    squares, and whether the difference counts as flat."""
+    """How one measure of one process went over the last two thirds. Memory: ``first`` and ``last`` lie on the line of
+    least squares. Handles and threads follow who lives at the moment, so there it is the peak of the middle third, and
+    that of the last."""
 
     name: str
     measure: str
@@ -63,8 +66,8 @@ class Trend:
     @property
     def flat(self) -> bool:
         """Whether it did not grow."""
-        share, least = SLACK[self.measure]
-        return self.last - self.first <= max(least, share * self.first)
+        slack = max(LEAST_MB, GROWTH * self.first) if self.measure.endswith("_mb") else MORE_HANDLES
+        return self.last - self.first <= slack
 
 
 def trends(samples: list[Sample], ends: float) -> list[Trend]:
@@ -76,12 +79,15 @@ def trends(samples: list[Sample], ends: float) -> list[Trend]:
     for (name, _), life in sorted(lives.items()):
         late = [sample for sample in life if sample.at >= ends / 3]
         if life[0].at <= ends / 3 and len(late) > 2 and late[-1].at > 0.95 * ends:
-            found += [_trend(name, measure, late) for measure in MEASURES]
+            found += [_trend(name, measure, late, 2 * ends / 3) for measure in MEASURES]
     return found
 
 
-def _trend(name: str, measure: str, samples: list[Sample]) -> Trend:
+def _trend(name: str, measure: str, samples: list[Sample], half: float) -> Trend:
     times, values = [one.at for one in samples], [float(getattr(one, measure)) for one in samples]
+    if not measure.endswith("_mb"):
+        thirds = ([value for at, value in zip(times, values, strict=True) if (at >= half) == late] for late in (0, 1))
+        return Trend(name, measure, *map(max, thirds))
     middle, level = mean(times), mean(values)
     spread = sum((at - middle) ** 2 for at in times)
     slope = sum((at - middle) * (value - level) for at, value in zip(times, values, strict=True)) / spread
