@@ -69,7 +69,10 @@ class KubernetesConfig(Settings):
     network_policy: bool = True
     """Let nothing in from outside the cluster's own pods and `allow`."""
     allow: list[dict[str, str]] = Field(default_factory=list)
-    """Pod labels, one mapping each, that may reach dashboard and served models from the same namespace."""
+    """Pod labels, one mapping each, that may reach dashboard, served models and metrics: of the same namespace, or of
+    the one that `namespace` names beside them (`{namespace: monitoring, app: prometheus}`)."""
+    pull_secrets: list[str] = Field(default_factory=list)
+    """Secret objects with which images are pulled."""
     resumes: int = 3
     """How often a job that failed or lost its cluster is begun again; it goes on where it was."""
     keep_s: int = 600
@@ -136,6 +139,9 @@ class LauncherConfig(Settings):
     """Disk per machine, in GB (aws, gcp)."""
     machine_image: str | None = None
     """The cloud's image id. None: Ray's default (aws); a Debian one (gcp)."""
+    identity: str | None = None
+    """Instance profile (aws) or service account (gcp) of all machines, so that they reach object storage. None: Ray
+    gives one to the head alone."""
     setup: list[str] = Field(default_factory=list)
     """Shell lines that put gym_ray on a fresh machine. None are needed where the machine image has it."""
     idle_minutes: int = 15

@@ -7,7 +7,6 @@ values of secrets come from a Secret object, by reference; nothing outside the c
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +23,9 @@ MEMBER = "gym-ray/cluster"
 """Label of every pod of a cluster; the network policy goes by it."""
 OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
 DASHBOARD, AGENT, SERVE, METRICS = 8265, 52365, 8000, 8080
+HEAD = "ray-head"
+GROUP = 100
+"""Group of the user in Ray's images: it may write where a claim is mounted."""
 ENTRY = "python -m gym_ray.cluster.job"
 MODEL_APP = "gym_ray.models.serve.application:build"
 
@@ -46,8 +48,15 @@ def manifests(config: ClusterConfig, words: Sequence[str] = (), model: ModelConf
         documents = [_object(config, "RayCluster", _cluster_spec(config))]
     if config.kubernetes.network_policy:
         documents.append(_network_policy(config))
-    text: str = yaml.safe_dump_all(documents, sort_keys=False, width=1000)
+    text: str = yaml.dump_all(documents, Dumper=_Plain, sort_keys=False, width=1000)
     return text
+
+
+class _Plain(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
+    """Writes what occurs twice twice, without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _job(config: ClusterConfig, words: Sequence[str]) -> Manifest:
@@ -120,7 +129,7 @@ def _redis(config: ClusterConfig) -> Manifest:
 def _head(config: ClusterConfig) -> Manifest:
     ports = {"gcs-server": 6379, "dashboard": DASHBOARD, "serve": SERVE, "metrics": METRICS}
     container = {
-        "name": "ray-head",
+        "name": HEAD,
         "image": config.image,
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         "resources": _resources(config.head_cpus, config.head_memory_gb, 0),
@@ -140,22 +149,22 @@ def _group(config: ClusterConfig, name: str, pool: PoolConfig) -> Manifest:
         "ports": [{"name": "metrics", "containerPort": METRICS}],
         "resources": _resources(pool.cpus, pool.memory_gb, pool.gpus),
     }
-    labels = {"pool": name, **pool.labels}
-    start = {"labels": ",".join(f"{key}={value}" for key, value in labels.items())}
+    # As fields of their own: the operator refuses labels among Ray's start parameters, and Ray's autoscaler, which must
+    # know them to bring a first node of a pool, does not read them there.
+    group: Manifest = {"groupName": name, "labels": {"pool": name, **pool.labels}}
     if pool.resources:
-        # The operator hands this to a shell, and Ray reads JSON.
-        start["resources"] = f"'{json.dumps(pool.resources)}'"
+        group["resources"] = {resource: str(amount) for resource, amount in pool.resources.items()}
     template = _template(config, container, shm_gb=pool.shm_gb)
     if pool.node_selector:
         template["spec"]["nodeSelector"] = dict(pool.node_selector)
     if pool.tolerations:
         template["spec"]["tolerations"] = list(pool.tolerations)
     return {
-        "groupName": name,
+        **group,
         "replicas": pool.nodes,
         "minReplicas": pool.nodes,
         "maxReplicas": pool.max_nodes if pool.grows else pool.nodes,
-        "rayStartParams": start,
+        "rayStartParams": {},
         "template": template,
     }
 
@@ -177,7 +186,12 @@ def _template(config: ClusterConfig, container: Manifest, *, shm_gb: int = 0, ne
     if mounts:
         container["volumeMounts"] = mounts
     container["securityContext"] = {"allowPrivilegeEscalation": False}
-    spec: Manifest = {"containers": [container], "automountServiceAccountToken": True}
+    # Only the head's autoscaler speaks to Kubernetes; where tools and model-written code run, no token lies about.
+    spec: Manifest = {"containers": [container], "automountServiceAccountToken": container["name"] == HEAD}
+    if kubernetes.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in kubernetes.pull_secrets]
+    if mounts:
+        spec["securityContext"] = {"fsGroup": GROUP, "fsGroupChangePolicy": "OnRootMismatch"}
     if volumes:
         spec["volumes"] = volumes
     if never:
@@ -201,7 +215,7 @@ def _network_policy(config: ClusterConfig) -> Manifest:
         {"from": [operator], "ports": [{"protocol": "TCP", "port": port} for port in (DASHBOARD, AGENT, SERVE)]},
     ]
     if config.kubernetes.allow:
-        guests = [{"podSelector": {"matchLabels": dict(labels)}} for labels in config.kubernetes.allow]
+        guests = [_guest(dict(labels)) for labels in config.kubernetes.allow]
         doors = [{"protocol": "TCP", "port": port} for port in (DASHBOARD, SERVE, METRICS)]
         ingress.append({"from": guests, "ports": doors})
     return {
@@ -210,3 +224,12 @@ def _network_policy(config: ClusterConfig) -> Manifest:
         "metadata": _metadata(config),
         "spec": {"podSelector": pods, "policyTypes": ["Ingress"], "ingress": ingress},
     }
+
+
+def _guest(labels: dict[str, str]) -> Manifest:
+    """Pods with these labels; of another namespace where `namespace` is one of them."""
+    namespace = labels.pop("namespace", None)
+    guest: Manifest = {"podSelector": {"matchLabels": labels}}
+    if namespace is not None:
+        guest["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return guest

@@ -63,7 +63,7 @@ def _cloud(config: ClusterConfig) -> Node:
                 f"{_full(name)}=... is missing (cluster.launcher.provider={launcher.provider})" for name in missing
             )
         )
-    head = _node_config(launcher, launcher.head_instance)
+    head = _node_config(launcher, launcher.head_instance, gpus=0)
     types = {"head": {"resources": {"CPU": 0}, "node_config": head}}
     types |= {name: _node_type(launcher, name, pool) for name, pool in config.pools.items()}
     return {
@@ -98,16 +98,26 @@ def _node_type(launcher: LauncherConfig, name: str, pool: PoolConfig) -> Node:
         "max_workers": pool.max_nodes or pool.nodes,
         "resources": resources,
         "labels": {"pool": name, **pool.labels},
-        "node_config": _node_config(launcher, str(pool.instance)),
+        "node_config": _node_config(launcher, str(pool.instance), pool.gpus),
     }
 
 
-def _node_config(launcher: LauncherConfig, instance: str) -> Node:
+def _node_config(launcher: LauncherConfig, instance: str, gpus: int) -> Node:
     if launcher.provider == "aws":
         disk: Node = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": launcher.disk_gb, "VolumeType": "gp3"}}
-        named = {"ImageId": launcher.machine_image} if launcher.machine_image else {}
+        named: Node = {"ImageId": launcher.machine_image} if launcher.machine_image else {}
+        if launcher.identity:
+            kind = "Arn" if launcher.identity.startswith("arn:") else "Name"
+            named["IamInstanceProfile"] = {kind: launcher.identity}
         return {"InstanceType": instance, **named, "BlockDeviceMappings": [disk]}
     image = launcher.machine_image or "projects/debian-cloud/global/images/family/debian-12"
     parameters = {"diskSizeGb": launcher.disk_gb, "sourceImage": image}
     boot: Node = {"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": parameters}
-    return {"machineType": instance, "disks": [boot]}
+    node: Node = {"machineType": instance, "disks": [boot]}
+    if gpus:
+        # A machine with GPUs cannot move while it runs; it is not to be had without saying so.
+        node["scheduling"] = {"onHostMaintenance": "TERMINATE"}
+    if launcher.identity:
+        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+        node["serviceAccounts"] = [{"email": launcher.identity, "scopes": scopes}]
+    return node

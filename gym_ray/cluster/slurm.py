@@ -21,7 +21,8 @@ SCRIPT = r"""#!/bin/bash
 #   scancel --batch --signal=TERM JOB     end it: what is in the air lands, shards are written
 #   scancel JOB                           end it now: what is in the air is made again by the next one
 set -uo pipefail
-export RAY_USAGE_STATS_ENABLED=0@EXPORTS@
+# Ray's processes are all of one task, which some clusters would bind to one core.
+export SLURM_CPU_BIND=none RAY_USAGE_STATS_ENABLED=0@EXPORTS@
 @SETUP@
 # Ray wants a token from everybody. Its file lies in the home directory, which the nodes share.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
@@ -117,6 +118,7 @@ def _header(config: ClusterConfig) -> list[str]:
         "account": slurm.account,
         "qos": slurm.qos,
         "gpus-per-node": str(slurm.gpus_per_node) if slurm.gpus_per_node else None,
+        "mem": "0" if slurm.exclusive else None,  # All of a whole node's; many clusters give less unless asked.
         **slurm.extra,
     }
     flags = ["requeue", *(["exclusive"] if slurm.exclusive else [])]

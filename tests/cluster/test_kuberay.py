@@ -21,7 +21,8 @@ EVERYTHING = [
     "cluster.kubernetes.redis_secret=redis",
     "cluster.kubernetes.secret=keys",
     "cluster.secrets=[NIM_API_KEY,HF_TOKEN]",
-    "cluster.kubernetes.allow=[{app: trainer}]",
+    "cluster.kubernetes.allow=[{app: trainer},{namespace: monitoring,app: prometheus}]",
+    "cluster.kubernetes.pull_secrets=[registry]",
     "cluster.pools.policy.node_selector={gpu: h100}",
 ]
 
@@ -81,6 +82,21 @@ def test_ray_wants_its_token_and_strangers_stay_out(capsys: pytest.CaptureFixtur
         assert all(source["podSelector"]["matchLabels"] for source in sources)
 
 
+def test_only_the_head_speaks_to_kubernetes(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("job", "service", "cluster"):
+        head, *others = pods(rendered(capsys, kind)[0])
+        assert head["spec"]["automountServiceAccountToken"] is True
+        assert not any(pod["spec"]["automountServiceAccountToken"] for pod in others)
+
+
+def test_guests_come_from_their_own_namespace(capsys: pytest.CaptureFixture[str]) -> None:
+    policy = rendered(capsys, "cluster", *EVERYTHING)[1]
+    near, far = policy["spec"]["ingress"][-1]["from"]
+    assert near == {"podSelector": {"matchLabels": {"app": "trainer"}}}
+    assert far["podSelector"] == {"matchLabels": {"app": "prometheus"}}
+    assert far["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+
+
 def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     spec = cluster_spec(manifest)
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
@@ -106,7 +122,8 @@ def test_nodes_are_what_the_pools_say(capsys: pytest.CaptureFixture[str]) -> Non
     assert container["resources"]["limits"] == {"cpu": "32", "memory": "256Gi", "nvidia.com/gpu": "8"}
     shared = groups["policy"]["template"]["spec"]["volumes"][0]["emptyDir"]
     assert shared == {"medium": "Memory", "sizeLimit": "64Gi"}
-    assert groups["sandbox"]["rayStartParams"] == {"labels": "pool=sandbox", "resources": "'{\"sandbox\": 64}'"}
+    assert (groups["sandbox"]["labels"], groups["sandbox"]["resources"]) == ({"pool": "sandbox"}, {"sandbox": "64"})
+    assert all("labels" not in group["rayStartParams"] for group in groups.values()), "the operator refuses those"
     assert spec["enableInTreeAutoscaling"] is True
 
 

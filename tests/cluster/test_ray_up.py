@@ -61,3 +61,16 @@ def test_ray_completes_the_file_for_machines_that_are_there(capsys: pytest.Captu
 def test_what_is_missing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "render", "cluster=ray_up/gcp"]) == 2
     assert "cluster.launcher.project=... is missing" in capsys.readouterr().err
+
+
+def test_machines_reach_storage_and_those_with_gpus_say_that_they_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    def configs(provider: str) -> dict[str, Any]:
+        assert main(["cluster", "render", f"cluster=ray_up/{provider}", *GIVEN[provider], *words]) == 0
+        types = yaml.safe_load(capsys.readouterr().out)["available_node_types"]
+        return {name: one["node_config"] for name, one in types.items()}
+
+    words = ["cluster.launcher.identity=rollouts"]
+    assert {json.dumps(one["IamInstanceProfile"]) for one in configs("aws").values()} == {'{"Name": "rollouts"}'}
+    google = configs("gcp")
+    assert all(one["serviceAccounts"][0]["email"] == "rollouts" for one in google.values())
+    assert {name for name, one in google.items() if "scheduling" in one} == {"policy"}
