@@ -85,7 +85,8 @@ def _unknown(given: str) -> int:
     first = given.split()[0]
     family = [verb for verb in VERBS if verb.startswith(f"{first} ")]
     if family and given.endswith(("--help", "-h")):
-        print("\n".join(f"gym-ray {verb}   {VERBS[verb]}" for verb in family))
+        width = max(map(len, family))
+        print("\n".join(f"gym-ray {verb.ljust(width)}   {VERBS[verb]}" for verb in family))
         return DONE
     if family:
         hint = f"one of: {', '.join(family)}"

@@ -80,10 +80,12 @@ class Progress:
 
     def _summary(self, tally: Tally, rates: tuple[float, float]) -> str:
         done = self._known + tally.finished
-        left = self._total - done
+        left, elapsed = self._total - done, _clock(time.monotonic() - self._began)
+        if left and not (tally.finished or tally.in_flight):
+            return f"{done:,}/{self._total:,} rollouts · agent workers are starting · {elapsed}"
         return (
             f"{done:,}/{self._total:,} rollouts · {rates[0]:,.1f}/s · {rates[1]:,.0f} tok/s · "
-            f"{tally.in_flight:,} in flight · {_clock(time.monotonic() - self._began)} · "
+            f"{tally.in_flight:,} in flight · {elapsed} · "
             f"ETA {self._eta(left, rates[0])}"
         )
 
