@@ -6,6 +6,7 @@ Each part comes up for the time of a ``with`` and goes down after it, in the rev
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from gym_ray.resources.actor import Pool, StartingPool, begin_pool, end_actors, 
 from gym_ray.resources.connect import resolve_placement
 from gym_ray.resources.judge import POLICY, Judges
 
+STILL_S = 30.0
+"""Seconds between two words about a deployment that is not up yet."""
 APP = "policy"
 """Name of the policy's Serve application, unless ``model.serve.app`` is another."""
 
@@ -65,14 +68,32 @@ def deployed(say: Callable[[str], None], model: ModelConfig, app_name: str) -> I
     from gym_ray.models.serve.deployment import deploy, undeploy
 
     app_name = model.serve.app or app_name
-    say(f"starting {app_name} {model.name} ({model.serve.num_replicas} replica(s)) on Ray Serve ...")
+    count = model.serve.num_replicas
+    say(f"starting {app_name} {model.name} ({count} replica{'s' * (count != 1)}) on Ray Serve ...")
     began = time.monotonic()
-    endpoints = deploy(model, app_name=app_name)
+    with _still(say, app_name):
+        endpoints = deploy(model, app_name=app_name)
     say(f"{app_name} up after {time.monotonic() - began:.0f} s")
     try:
         yield endpoints
     finally:
         undeploy(app_name)
+
+
+@contextlib.contextmanager
+def _still(say: Callable[[str], None], what: str) -> Iterator[None]:
+    """Say every ``STILL_S`` seconds that ``what`` is not up yet: weights may take minutes to load."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(STILL_S):
+            say(f"{what} is still starting after {time.monotonic() - began:.0f} s")
+
+    threading.Thread(target=tell, name="still-starting", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextlib.contextmanager
