@@ -49,6 +49,9 @@ class CollectConfig(Settings):
     """Rollouts in flight in one agent worker."""
     block_rollouts: int | None = Field(None, ge=1)
     """Rollouts per Ray Data block. None: one group, or as many small groups as make up to 64."""
+    part: str | None = None
+    """`2/4`: the second of four jobs that share the run directory, each with a quarter of the tasks and agents of its
+    own. None of them makes shards: `gym-ray runs recover`, or a collect without it, does once all have ended."""
     max_attempts: int = Field(3, ge=1)
     """Attempts at one rollout when a session is lost or an attempt fails without being terminal."""
     max_worker_deaths: int = Field(2, ge=1)

@@ -26,8 +26,9 @@ from gym_ray.collect.hosts import hosts_up, needs_policy
 from gym_ray.collect.interrupts import Interrupts
 from gym_ray.collect.judges import asked_judges, check_endpoints
 from gym_ray.collect.meters import Meters
-from gym_ray.collect.output.finalize import Summary, finalize
+from gym_ray.collect.output.finalize import Summary, finalize, unfinished
 from gym_ray.collect.output.sinks import Sinks
+from gym_ray.collect.part import Part
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
 from gym_ray.collect.quiet import quiet
@@ -45,7 +46,7 @@ LOOK_S = 0.5
 
 
 def collect(config: RunConfig) -> Summary:
-    """Make every rollout of the run that is not there yet; returns what the run holds.
+    """Make every rollout of the run, or of its part, that is not there yet; returns what the run holds.
 
     Ctrl-C once: nothing new is begun, what is in the air ends, shards are written. Twice: everything stops
     now. Either way every finished rollout is kept, and the same call goes on from there.
@@ -54,6 +55,7 @@ def collect(config: RunConfig) -> Summary:
         UserError: configuration, tasks or the run directory do not allow it (one line each).
         KeyboardInterrupt: interrupted twice.
     """
+    part = Part.parse(config.collect.part)
     servers = load_servers(config.envs)
     judges = asked_judges(config, servers)
     if needs_policy(config, judges):
@@ -66,10 +68,10 @@ def collect(config: RunConfig) -> Summary:
     with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
         console = Console(file=terminal)
         sinks = Sinks(config, run, partial(console.print, markup=False))
-        rest = remaining(run, plan)
+        rest = remaining(run, plan, part)
         if rest.rollouts:
             _run(run, config, plan, rest, judges, interrupts, console, sinks)
-        summary = finalize(run, config, plan)
+        summary = finalize(run, config, plan) if part.whole else unfinished(run, plan)
         sinks.end(summary)
     return replace(summary, interrupted=interrupts.count > 0)
 
@@ -84,16 +86,17 @@ def _run(
     console: Console,
     sinks: Sinks,
 ) -> None:
-    with Progress(plan.rollouts, plan.rollouts - rest.rollouts, console) as progress, contextlib.ExitStack() as stack:
-        if rest.rollouts < plan.rollouts:
-            progress.say(f"resuming: {plan.rollouts - rest.rollouts:,} of {plan.rollouts:,} rollouts are there")
+    there = rest.planned - rest.rollouts
+    with Progress(rest.planned, there, console) as progress, contextlib.ExitStack() as stack:
+        if there:
+            progress.say(f"resuming: {there:,} of {rest.planned:,} rollouts are there")
         check_endpoints(config, asked, progress.say)
         hosts = stack.enter_context(hosts_up(config, asked, progress.say))
         setup = WorkerSetup(
-            run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), rest.dead_segments
+            run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), rest.earlier
         )
-        flow = _Flow(plan, run, setup, rest)
-        meters = Meters(run.root.rstrip("/").rpartition("/")[2], plan.rollouts)
+        flow = _Flow(plan, run, setup)
+        meters = Meters(run.root.rstrip("/").rpartition("/")[2], rest.planned)
         watchdog = Watchdog(config.collect.watchdog_s)
         flow.watch(setup.board, progress, [meters.update, sinks.progress], interrupts, watchdog)
 
@@ -101,9 +104,9 @@ def _run(
 class _Flow:
     """The pipeline in a thread of its own, watched from the main one, where signals arrive."""
 
-    def __init__(self, plan: Plan, run: RunDir, setup: WorkerSetup, rest: Remaining) -> None:
+    def __init__(self, plan: Plan, run: RunDir, setup: WorkerSetup) -> None:
         self._error: BaseException | None = None
-        self._work = partial(run_blocks, plan.files(run), run.filesystem, plan.rows, setup, rest.done)
+        self._work = partial(run_blocks, plan.files(run), run.filesystem, plan.rows, setup)
         self._thread = threading.Thread(target=self._drain, name="pipeline", daemon=True)
 
     def _drain(self) -> None:

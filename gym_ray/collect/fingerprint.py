@@ -29,6 +29,7 @@ FREE: dict[str, str] = {
     "collect.agent_*": "how many hands, and where",
     "collect.in_flight": "how many at once",
     "collect.block_rollouts": "how work is cut",
+    "collect.part": "who makes it",
     "collect.max_attempts": "patience",
     "collect.max_worker_deaths": "patience",
     "collect.group_deadline_s": "patience",

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
 from gym_ray.collect.config import CollectConfig
 from gym_ray.collect.journal.frames import INDEX_BITS
+from gym_ray.collect.journal.history import Earlier
+from gym_ray.collect.part import Part
 from gym_ray.collect.worker import AgentWorker, PlannedTask, Receipt, WorkerSetup
 from gym_ray.types.errors import UserError
 
@@ -83,26 +86,28 @@ def concurrent_blocks(config: CollectConfig, tasks_per_block: int) -> int:
     return min(MAX_CALLS, max(4, math.ceil(OVERSUBSCRIPTION * config.in_flight / in_block)))
 
 
-def run_blocks(
-    plan_files: list[str], filesystem: Any, tasks: int, setup: WorkerSetup, done: Any = None
-) -> Iterator[Receipt]:
+def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: WorkerSetup) -> Iterator[Receipt]:
     """Run the plan; yields one receipt per block as blocks end.
 
-    ``plan_files``: Parquet files with ``PLAN_COLUMNS``. ``tasks``: rows in all of them. ``done``: reference to
-    the sorted uint64 keys of rollouts that need not be made; tasks with nothing left are not handed out.
+    ``plan_files``: Parquet files with ``PLAN_COLUMNS``. ``tasks``: rows in all of them. Tasks of other parts
+    (``collect.part``), or of which earlier attempts left nothing to make (``setup.earlier``), are not handed out.
 
     Raises:
         UserError: a worker cannot go on.
     """
     config = setup.config.collect
     _tune(DataContext.get_current(), config.num_agents)
-    per_block = block_tasks(config, tasks)
-    # One read task per part: Ray would cut a small file into many pieces, each a task and a worker process more.
-    parts = len(plan_files)
-    dataset = ray.data.read_parquet(plan_files, filesystem=filesystem, override_num_blocks=parts)
-    dataset = dataset.select_columns(PLAN_COLUMNS)
-    if done is not None:
-        dataset = dataset.map_batches(drop_done, fn_args=(done,), batch_format="pyarrow", num_cpus=0.1)
+    part = Part.parse(config.part)
+    per_block = block_tasks(config, math.ceil(tasks / part.parts))
+    # Files are read by a function of ours: Ray Data's own first reads samples of them in a task, and everything else
+    # waits for that, then cuts small files into many pieces, each a task and a worker process more.
+    files = [{"file": name} for name in plan_files]
+    dataset = ray.data.from_items(files, override_num_blocks=len(files))
+    dataset = dataset.map_batches(read_file, fn_args=(filesystem,), batch_size=None, batch_format="pyarrow")
+    if not part.whole:
+        dataset = dataset.map_batches(drop_others, fn_args=(part,), batch_format="pyarrow", num_cpus=0.1)
+    if setup.earlier is not None:
+        dataset = dataset.map_batches(drop_done, fn_args=(setup.earlier,), batch_format="pyarrow", num_cpus=0.1)
     dataset = dataset.repartition(target_num_rows_per_block=per_block)
     dataset = dataset.map_batches(
         BlockWorker,
@@ -121,9 +126,21 @@ def run_blocks(
                 yield Receipt(**row)
 
 
-def drop_done(tasks: pa.Table, done: Any) -> pa.Table:
-    """Leave out planned tasks all of whose rollouts are there. ``done``: reference to their sorted keys."""
-    keys: np.ndarray[Any, np.dtype[np.uint64]] = ray.get(done)  # Mapped, not copied.
+def read_file(named: pa.Table, filesystem: Any) -> pa.Table:
+    """The plan file that the one row of ``named`` names."""
+    (name,) = named["file"].to_pylist()
+    # No partitioning: a folder named `lr=1` in the run's path is no column.
+    return pq.read_table(name, columns=PLAN_COLUMNS, filesystem=filesystem, partitioning=None)
+
+
+def drop_others(tasks: pa.Table, part: Part) -> pa.Table:
+    """Leave out tasks of other parts."""
+    return tasks.filter(pa.array(part.has(tasks["task_number"].to_numpy())))
+
+
+def drop_done(tasks: pa.Table, earlier: Earlier) -> pa.Table:
+    """Leave out planned tasks all of whose rollouts are there."""
+    keys = earlier().done.keys
     first = tasks["task_number"].to_numpy().astype(np.uint64) << np.uint64(INDEX_BITS)
     first += tasks["first_index"].to_numpy().astype(np.uint64)
     rollouts = tasks["rollouts"].to_numpy()
@@ -166,8 +183,6 @@ def _tune(context: DataContext, num_agents: int) -> None:
         "enable_operator_progress_bars": False,
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
-        # The newer Parquet reader starts some eight more worker processes, 2 CPU-s each, for one small file.
-        "use_datasource_v2": False,
     }
     for name, value in wanted.items():
         if hasattr(context, name):  # Older releases lack some of them, and what they govern.

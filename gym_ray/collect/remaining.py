@@ -1,6 +1,7 @@
 """What a run still has to make: its plan less its journal.
 
-The journal is read in a Ray task, so that the driver's memory does not grow with the run.
+The journal is read once, in a Ray task, so that the driver's memory does not grow with the run; its index goes to
+Ray's object store, where every node maps one copy for all its workers.
 """
 
 from __future__ import annotations
@@ -11,32 +12,45 @@ from typing import Any
 import numpy as np
 import ray
 
-from gym_ray.collect.journal.frames import segment_of
-from gym_ray.collect.journal.index import scan
+from gym_ray.collect.journal.frames import INDEX_BITS, segment_of
+from gym_ray.collect.journal.index import JournalIndex, scan
+from gym_ray.collect.part import Part
 from gym_ray.collect.rundir import JOURNAL, RunDir
-from gym_ray.collect.tasks.plan import Plan
+from gym_ray.collect.tasks.plan import Plan, planned_rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class SharedIndex:
+    """An index in the object store. Calling it gives the index, in any process that Ray knows: its arrays are
+    mapped, not copied."""
+
+    reference: Any
+
+    def __call__(self) -> JournalIndex:
+        """The index."""
+        index: JournalIndex = ray.get(self.reference)
+        return index
 
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """``rollouts``: how many are missing. ``done``: reference to the sorted uint64 keys that are there (None:
-    none is). ``dead_segments``: segments of earlier attempts at this run; their writers are gone."""
+    """``planned``: rollouts of this part of the run. ``rollouts``: how many of them are missing. ``earlier``: what
+    the journal has, of all parts (None: nothing)."""
 
+    planned: int
     rollouts: int
-    done: Any
-    dead_segments: frozenset[str]
+    earlier: SharedIndex | None
 
 
-def remaining(run: RunDir, plan: Plan) -> Remaining:
+def remaining(run: RunDir, plan: Plan, part: Part) -> Remaining:
     """Compare plan and journal. Needs Ray only when there is a journal."""
-    names = run.names(JOURNAL, ".seg")
-    segments = frozenset(segment for name in names if (segment := segment_of(name)))
-    if not segments:
-        return Remaining(plan.rollouts, None, segments)
-    count, done = ray.remote(num_cpus=0.1, num_returns=2)(_done_keys).remote(run)
-    return Remaining(plan.rollouts - ray.get(count), done, segments)
+    planned = planned_rollouts(run, plan, part)
+    if not any(segment_of(name) for name in run.names(JOURNAL, ".seg")):
+        return Remaining(planned, planned, None)
+    count, index = ray.remote(num_cpus=0.1, num_returns=2)(_read).remote(run, part)
+    return Remaining(planned, planned - ray.get(count), SharedIndex(index))
 
 
-def _done_keys(run: RunDir) -> tuple[int, np.ndarray[Any, np.dtype[np.uint64]]]:
-    keys = np.ascontiguousarray(scan(run).done.keys)
-    return len(keys), keys
+def _read(run: RunDir, part: Part) -> tuple[int, JournalIndex]:
+    index = scan(run)
+    return int(part.has(index.done.keys >> np.uint64(INDEX_BITS)).sum()), index

@@ -1,7 +1,7 @@
 """What a worker tells about itself: its tally, what is in the air, and how long its event loop stalls.
 
-Once a second it pins a copy to the board and reads whether to stop. All of it happens on the worker's own
-loop, so counting needs no lock.
+Once a second (of a thousand workers: every five) it pins a copy to the board and reads whether to stop. All of it
+happens on the worker's own loop, so counting needs no lock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gym_ray.collect.tally import Oldest, Tally
 
 REPORT_S = 1.0
 """Seconds between two reports: one Ray call each, about 1 ms of CPU."""
+REPORTS_PER_S = 200
+"""Of all workers together: the board is one process, and a thousand calls a second are all that it can take."""
 BEAT_S = 0.05
 """Seconds between two looks at the clock that measure stalls."""
 SHOWN = 10
@@ -26,8 +28,12 @@ SHOWN = 10
 class Reporter:
     """Counts for one worker. ``stopping`` turns true when the driver asks to start nothing new."""
 
-    def __init__(self, board: Any, worker: str, incarnation: str, journal_lag_s: Callable[[], float]) -> None:
+    def __init__(
+        self, board: Any, worker: str, incarnation: str, journal_lag_s: Callable[[], float], workers: int
+    ) -> None:
+        """``workers``: how many report to the board."""
         self._board, self._worker, self._incarnation = board, worker, incarnation
+        self._every_s = max(REPORT_S, workers / REPORTS_PER_S)
         self._journal_lag_s = journal_lag_s
         self.tally = Tally()
         self.stopping = False
@@ -69,7 +75,7 @@ class Reporter:
             self._waiting -= rollouts
 
     async def _beat(self) -> None:
-        due = time.monotonic() + REPORT_S
+        due = time.monotonic() + self._every_s
         while True:
             before = time.monotonic()
             await asyncio.sleep(BEAT_S)
@@ -77,7 +83,7 @@ class Reporter:
             self.tally.lag_ms = max(self.tally.lag_ms, (now - before - BEAT_S) * 1000)
             if now >= due:
                 await self._report()
-                due = time.monotonic() + REPORT_S
+                due = time.monotonic() + self._every_s
 
     async def _report(self) -> None:
         if self._board is None:

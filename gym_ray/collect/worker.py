@@ -30,7 +30,8 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.collect.garbage import Garbage
 from gym_ray.collect.group import judge, judgeable, mask, settle_group
 from gym_ray.collect.journal.frames import OUTCOME_CODES, Kind
-from gym_ray.collect.journal.index import Deaths, JournalIndex, scan
+from gym_ray.collect.journal.history import Earlier, History
+from gym_ray.collect.journal.index import Deaths
 from gym_ray.collect.journal.record import decode, encode
 from gym_ray.collect.journal.writer import JournalWriter
 from gym_ray.collect.lanes import Boarding, Lanes
@@ -57,8 +58,8 @@ class WorkerSetup:
     """What a worker needs, picklable. ``pools``: actor pools by environment (absent: inline).
 
     ``endpoints``: lists our own deployment's replicas; None for a remote endpoint. ``judges``: for inline
-    environments. ``board``: the driver's board actor. ``dead_segments``: journal segments whose writers are
-    known to be gone.
+    environments. ``board``: the driver's board actor. ``earlier``: what attempts before this one left in the
+    journal; None when there was none.
     """
 
     run: str
@@ -67,7 +68,7 @@ class WorkerSetup:
     endpoints: ListEndpoints | None = None
     judges: Judges | None = None
     board: Any = None
-    dead_segments: frozenset[str] = frozenset()
+    earlier: Earlier | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +103,8 @@ class AgentWorker:
     def __init__(self, setup: WorkerSetup, name: str) -> None:
         self._setup, self._name = setup, name
         self._incarnation = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._run_dir = RunDir(setup.run)
+        self._history = History(self._run_dir, name, setup.earlier)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True).start()
         self._submit(self._open())
@@ -128,10 +131,7 @@ class AgentWorker:
 
     async def _open(self) -> None:
         setup, config = self._setup, self._setup.config
-        run = RunDir(setup.run)
-        self._run_dir = run
-        self._history = self._read_history()
-        self._journal = JournalWriter(run, self._name, fsync=config.collect.fsync)
+        self._journal = JournalWriter(self._run_dir, self._name, fsync=config.collect.fsync)
         self._recording = Recording(config.recorded) if config.recorded else None
         self._models: dict[tuple[str, ...], Model] = {
             (): self._recording or connect_model(config.model, setup.endpoints)
@@ -146,21 +146,12 @@ class AgentWorker:
         self._boarding, self._begun = Boarding(config.collect.in_flight), Turnstile()
         self._policies = {name: config.model_of(name) for name in config.envs}
         self._gates = {name: Lanes(env.in_flight).of(0) for name, env in config.envs.items() if env.in_flight}
-        self._reporter = Reporter(setup.board, self._name, self._incarnation, lambda: self._journal.lag_s)
+        agents = config.collect.num_agents
+        self._reporter = Reporter(setup.board, self._name, self._incarnation, lambda: self._journal.lag_s, agents)
         self._reporter.start()
         self._seen: set[tuple[int, int]] = set()
         self._handed: dict[tuple[int, int], bytes] = {}
         self._garbage = asyncio.ensure_future(Garbage().watch())
-
-    def _read_history(self, own_segment: str = "") -> JournalIndex | None:
-        """What the journal has besides what this incarnation is writing; None when it has nothing."""
-        mine, dead = f"{self._name}-", self._setup.dead_segments
-
-        def is_dead(segment: str) -> bool:
-            return segment in dead or (segment.startswith(mine) and segment != own_segment)
-
-        index = scan(self._run_dir, dead=is_dead)
-        return index if index.files else None
 
     def _maker(self, environment: str, endpoints: tuple[str, ...]) -> RolloutMaker:
         maker = self._makers.get((environment, endpoints))
@@ -185,7 +176,7 @@ class AgentWorker:
         if block in self._seen:
             # Ray asks again for a block whose receipt was lost: what it made is in our own journal.
             await self._journal.flushed()
-            self._history = self._read_history(self._journal.segment)
+            self._history.read(self._journal.segment)
         self._seen.add(block)
         missing = [self._missing(task) for task in tasks]
         rollouts = sum(map(len, missing))
@@ -211,7 +202,7 @@ class AgentWorker:
                 del self._handed[planned.number, index]
 
     def _known(self, task: int, index: int) -> bytes:
-        payload = self._history.payload(task, index) if self._history else None
+        payload = self._history.payload(task, index)
         assert payload is not None
         return payload
 
@@ -219,7 +210,7 @@ class AgentWorker:
         """The rollout indexes that the journal lacks, and the recording has where there is one."""
         number, history, recording = planned.number, self._history, self._recording
         wanted = range(planned.first_index, planned.first_index + planned.rollouts)
-        missing = [index for index in wanted if history is None or not history.is_done(number, index)]
+        missing = [index for index in wanted if not history.is_done(number, index)]
         return [index for index in missing if recording is None or recording.has(number, index)]
 
     async def _run_task(self, planned: PlannedTask, missing: list[int]) -> tuple[int, int, int]:
@@ -241,7 +232,7 @@ class AgentWorker:
         return await self._begin(maker, task, index, self._finish) is not None
 
     async def _member(self, maker: RolloutMaker, task: TaskSpec, index: int) -> Rollout | None:
-        generated = self._history and self._history.generated_payload(task.number, index)
+        generated = self._history.generated_payload(task.number, index)
         if generated:
             self._boarding.leave()
             return decode(generated)
@@ -318,7 +309,7 @@ class AgentWorker:
             lane.release()
 
     def _deaths(self, task: int, index: int) -> Deaths:
-        return self._history.deaths(task, index) if self._history else NO_DEATHS
+        return self._history.deaths(task, index)
 
     def _poisonous(self, maker: RolloutMaker, task: TaskSpec, index: int, deaths: Deaths) -> Rollout:
         rollout = maker.blank(task, index, attempt=deaths.total)

@@ -34,6 +34,7 @@ from gym_ray.collect.journal.frames import INDEX_BITS
 from gym_ray.collect.journal.index import scan
 from gym_ray.collect.journal.record import decode
 from gym_ray.collect.judges import asked_judges
+from gym_ray.collect.remaining import SharedIndex
 from gym_ray.collect.rundir import RunDir
 from gym_ray.collect.tasks.rules import BadTask, TaskRules, parse_row, task_id_of
 from gym_ray.collect.worker import PlannedTask, WorkerSetup
@@ -194,13 +195,13 @@ class Fleet:
         settings = config.model_dump(mode="json")
         check_resumable(run, settings)
         write_config(run, settings)
-        index = scan(run, verify=False)
+        index = scan(run)
         for keys in (index.done.keys, index.generated.keys, index.starts):
             if len(keys):
                 self._next = max(self._next, (int(keys.max()) >> INDEX_BITS) + 1)
         hosts = self._stack.enter_context(hosts_up(config, self._asked, log.info))
-        dead = frozenset(index.segments)
-        return WorkerSetup(run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), dead)
+        earlier = SharedIndex(ray.put(index)) if index.files else None
+        return WorkerSetup(run.address, config, hosts.pools, hosts.endpoints, hosts.judges, start_board(), earlier)
 
     async def _serve(self, seat: _Seat, setup: WorkerSetup) -> None:
         """Keep a worker in ``seat``, one after another, for as long as the fleet is up."""

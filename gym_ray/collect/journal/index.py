@@ -10,7 +10,7 @@ checksum costs that record; a header that does costs the rest of its segment. Bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -141,15 +141,21 @@ class JournalIndex:
 
 
 def scan(
-    run: RunDir, *, owners: str = "", dead: Callable[[str], bool] | None = None, verify: bool = True
+    run: RunDir,
+    *,
+    owners: str = "",
+    besides: Collection[str] = (),
+    dead: Callable[[str], bool] | None = None,
+    verify: bool = True,
 ) -> JournalIndex:
     """Read the journal of ``run``.
 
-    ``owners``: only segments whose name begins so. ``dead``: tells of a segment's name whether its writer is
-    known to be gone (None: all are); only then do its unfinished starts count. ``verify``: check payloads of
-    segments that dead writers did not close.
+    ``owners``: only segments whose name begins so. ``besides``: segments to leave out. ``dead``: tells of a
+    segment's name whether its writer is known to be gone (None: all are); only then do its unfinished starts
+    count. ``verify``: check payloads of segments that dead writers did not close.
     """
-    files = [name for name in run.names(JOURNAL, ".seg") if name.startswith(owners) and segment_of(name)]
+    names = [name for name in run.names(JOURNAL, ".seg") if name.startswith(owners)]
+    files = [name for name in names if (segment := segment_of(name)) and segment not in besides]
     parse = partial(_parse, run, verify=(lambda segment: dead is None or dead(segment)) if verify else None)
     if run.local:
         parts = [parse(number, name) for number, name in enumerate(files)]

@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import orjson
 import ray
 
 from gym_ray.collect.config import CollectConfig, RunConfig
+from gym_ray.collect.journal.frames import OUTCOME_CODES
 from gym_ray.collect.journal.index import JournalIndex, scan
 from gym_ray.collect.output.metrics import Totals, merged
 from gym_ray.collect.output.shards import ShardPlan, ShardResult, plan_shards, write_shard
@@ -103,6 +105,15 @@ def finalize(run: RunDir, config: RunConfig, plan: Expected) -> Summary:
     summary = _summary(run, index, plan.rollouts, totals, files)
     _publish(run, summary, source, config)
     return summary
+
+
+def unfinished(run: RunDir, plan: Expected) -> Summary:
+    """What the run's journal holds now, of all parts; nothing is made of it."""
+    index = scan(run, verify=False)
+    counts = np.bincount(index.done.where["outcome"], minlength=len(OUTCOME_CODES))
+    scored, masked, failed = (int(counts[OUTCOME_CODES[outcome]]) for outcome in Outcome)
+    missing = plan.rollouts - len(index.done)
+    return Summary(run.address, plan.rollouts, scored, masked, failed, missing, index.duplicates, {}, [], index.damage)
 
 
 def _summary(run: RunDir, index: JournalIndex, expected: int, totals: Totals, files: list[dict[str, Any]]) -> Summary:

@@ -25,6 +25,7 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from gym_ray.collect.config import RunConfig
+from gym_ray.collect.part import Part
 from gym_ray.collect.rundir import FAILURES, JOURNAL, PLAN, RunDir
 from gym_ray.collect.tasks.bad_rows import BadRow, BadRows
 from gym_ray.collect.tasks.reader import TaskLine, TaskReader
@@ -129,6 +130,14 @@ def write_plan(run: RunDir, config: RunConfig, servers: Mapping[str, type[Resour
             )
     planner = _Planner(run, config, servers, old)
     return old if old is not None and planner.is_current() else planner.plan()
+
+
+def planned_rollouts(run: RunDir, plan: Plan, part: Part) -> int:
+    """How many rollouts of the plan belong to ``part``. Reads two columns of it, unless the part is the whole."""
+    if part.whole:
+        return plan.rollouts
+    totals = np.frombuffer(_planned_rollouts(run, plan), np.int64)
+    return int(totals[part.has(np.arange(len(totals)))].sum())
 
 
 class _Planner:
