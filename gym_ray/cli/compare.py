@@ -42,8 +42,8 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--flips", type=int, default=20)
     parser.add_argument("--json")
     given = parser.parse_args(list(words))
-    thresholds = parse_thresholds(given.threshold)
-    found = compare_runs(run_address(given.first), run_address(given.second), thresholds)
+    first, second = run_address(given.first), run_address(given.second)
+    found = compare_runs(first, second, parse_thresholds(given.threshold, first, second))
     if given.json:
         write_json(given.json, found)
     _print(found, max(0, given.flips))

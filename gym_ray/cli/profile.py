@@ -15,6 +15,7 @@ from gym_ray.cli.main import DONE
 from gym_ray.cli.runs_show import run_address
 from gym_ray.cli.tables import cell, interval, kinds_table, new_table, output, printable
 from gym_ray.runs.profile import DIFFICULTY, THRESHOLD, Thresholds, profile_run
+from gym_ray.runs.read import check_environments
 from gym_ray.types.errors import UserError
 
 HELP = """\
@@ -56,17 +57,18 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--json")
     parser.add_argument("--tasks")
     given = parser.parse_args(list(words))
-    thresholds, ks = parse_thresholds(given.threshold), _parse_ks(given.k)
+    address, ks = run_address(given.run), _parse_ks(given.k)
+    thresholds = parse_thresholds(given.threshold, address)
     with _lines(given.tasks) as each:
-        profile = profile_run(run_address(given.run), thresholds, ks, each)
+        profile = profile_run(address, thresholds, ks, each)
     if given.json:
         write_json(given.json, profile)
     _print(profile)
     return DONE
 
 
-def parse_thresholds(words: Sequence[str]) -> Thresholds:
-    """``0.5`` for all environments, ``math=0.5`` for one. Raises UserError."""
+def parse_thresholds(words: Sequence[str], *addresses: str) -> Thresholds:
+    """``0.5`` for all environments, ``math=0.5`` for one that a run at ``addresses`` has. Raises UserError."""
     default, named = THRESHOLD, dict[str, float]()
     for word in words:
         name, _, value = word.rpartition("=")
@@ -78,6 +80,8 @@ def parse_thresholds(words: Sequence[str]) -> Thresholds:
             named[name] = number
         else:
             default = number
+    if named:
+        check_environments(named, "--threshold", *addresses)
     return Thresholds(default, named)
 
 

@@ -41,8 +41,9 @@ def run(words: Sequence[str]) -> int:
     given = parser.parse_args(list(words))
     if not given.rollouts.isdecimal() or int(given.rollouts) < 1:
         raise UserError(f"--rollouts {given.rollouts}: a whole number from 1 on")
-    thresholds = parse_thresholds(given.threshold)
-    made = write_report(run_address(given.run), thresholds, int(given.rollouts), given.tokenizer)
+    address = run_address(given.run)
+    thresholds = parse_thresholds(given.threshold, address)
+    made = write_report(address, thresholds, int(given.rollouts), given.tokenizer)
     held = f"{made['rollouts']:,} of {made['of']:,} rollouts in full, {made['bytes'] / 1e6:,.1f} MB"
     output().print(f"{made['path']}: {held}", soft_wrap=True, markup=False)
     return DONE

@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> int:
     from gym_ray.runs.view.desk import Desk
 
     address = run_address(given.run)
-    desk = Desk(address, token_texts(read_run(address), given.tokenizer), parse_thresholds(given.threshold))
+    desk = Desk(address, token_texts(read_run(address), given.tokenizer), parse_thresholds(given.threshold, address))
     asyncio.run(_serve(desk, given.host, int(given.port)))
     return DONE
 

@@ -25,6 +25,7 @@ from gym_ray.export.schemas import to_table
 from gym_ray.export.select import select, split_of
 from gym_ray.export.settings import ExportSettings
 from gym_ray.runs.groups import read_groups
+from gym_ray.runs.read import check_environments
 from gym_ray.runs.rollouts import Group
 from gym_ray.types.errors import UserError
 
@@ -82,6 +83,7 @@ def export(address: str, name: str, settings: ExportSettings) -> Exported:
     style, tally = FORMATS[name], Tally()
     if settings.validation + settings.test >= 1:
         raise UserError(f"validation={settings.validation:g} and test={settings.test:g} leave nothing to train on")
+    check_environments(settings.env, "env", address)
     folder = _folder(settings.out)
     outputs: dict[str, Output[Json]] = {}
     with contextlib.ExitStack() as stack:

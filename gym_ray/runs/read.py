@@ -6,6 +6,7 @@ listing a folder of large runs is quick.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -80,6 +81,19 @@ def read_run(address: str) -> RunRecord:
         raise UserError(f"{address}: a damaged file: {' '.join(str(error).split())[:300]}") from error
     plan, manifest, metrics = parts
     return RunRecord(address, _state(run, manifest), config, plan, manifest, metrics if manifest else {})
+
+
+def check_environments(names: Iterable[str], setting: str, *addresses: str) -> None:
+    """See to it that each of ``names``, which ``setting`` gave, is an environment of one of the runs. Raises UserError."""
+    known: dict[str, None] = {}
+    for address in addresses:
+        record = read_run(address)
+        known |= dict.fromkeys([*(record.config.get("envs") or {}), *record.environments])
+    for name in names:
+        if known and name not in known:
+            raise UserError(
+                f"{setting}: no environment `{name}` in {' or '.join(addresses)}; it has {', '.join(known)}"
+            )
 
 
 def list_runs(folder: str) -> list[RunRecord]:

@@ -10,6 +10,7 @@ import pytest
 
 from gym_ray.cli.main import main
 from gym_ray.collect import driver
+from tests.support.scripted_runs import scripted, write_run
 
 ENDPOINT = ("model=openai", "model.base_url=http://127.0.0.1:9/v1", "model.name=m")
 ROW = {"responses_create_params": {"input": "?"}, "options": [{"A": "x"}, {"B": "y"}], "expected_answer": "A"}
@@ -114,3 +115,22 @@ def test_an_environment_that_cannot_be(capsys: pytest.CaptureFixture[str], name:
 def test_other_verbs(capsys: pytest.CaptureFixture[str], words: str, line: str) -> None:
     assert main(words.split()) == 2
     assert line in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        ("profile RUN --threshold math=1", "--threshold"),
+        ("report RUN --threshold 0.5 --threshold math=1", "--threshold"),
+        ("compare RUN RUN --threshold math=1", "--threshold"),
+        ("export RUN --to openai_sft out=sft env=quiz,math", "env"),
+    ],
+)
+def test_environments_that_a_run_has_not(capsys: pytest.CaptureFixture[str], words: str, setting: str) -> None:
+    rollouts = [scripted(0, 0, 1.0), scripted(1, 0, 0.0)]
+    run = write_run(Path("run"), rollouts, per_task=1)
+    Path("run/config.yaml").write_text("envs: {quiz: {}}\n")
+    assert main(words.replace("RUN", run).split()) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"gym-ray: {setting}: no environment `math` in ")
+    assert told.endswith("; it has quiz\n")
