@@ -27,7 +27,7 @@ from gym_ray.collect.config import RunConfig
 from gym_ray.collect.hosts import app_of
 from gym_ray.collect.journal.record import decode
 from gym_ray.collect.rundir import RunDir
-from gym_ray.service.checkpoint import Checkpoint
+from gym_ray.service.checkpoint import GATHER_S, Checkpoint
 from gym_ray.service.config import ServiceConfig
 from gym_ray.service.curriculum import PassRates, Pool, refusal
 from gym_ray.service.fleet import Fleet
@@ -109,8 +109,8 @@ class RolloutService:
         if count > self._service.open_groups:
             raise UserError(f"take: {count} groups at once, but open_groups={self._service.open_groups}: raise it")
         deadline = time.monotonic() + wait_s
+        await self._look_at_version()  # Once: whoever changes it while this waits says so by ``resume``.
         while True:
-            await self._look_at_version()
             changed = self._changed
             entries, more = self._deliverable(after, count)
             if len(entries) == count or not more:
@@ -162,7 +162,7 @@ class RolloutService:
         await self._look_at_version()
         ledger = self._ledger
         handed = sum(entry.cursor > 0 for entry in ledger.open.values())
-        ready = len([one for one in self._ready if not ledger.open[one].cursor])
+        ready = sum(not ledger.open[one].cursor for one in self._ready)
         rolling = sum(one in ledger.open and not ledger.open[one].cursor for one in self._rolling)
         return Status(
             submitted=ledger.submitted,
@@ -225,12 +225,8 @@ class RolloutService:
             return
         self._rows.read_pool(self._config)
         tasks = self._rows.pool
-        self._pool = Pool(
-            self._service.curriculum,
-            self._rates,
-            [task.environment for task in tasks],
-            [task.task_id for task in tasks],
-        )
+        names = [task.environment for task in tasks], [task.task_id for task in tasks]
+        self._pool = Pool(self._service.curriculum, self._rates, *names)
         if state is not None and state["pool"] is not None:
             count, fingerprint, drawn = state["pool"]
             if count > len(tasks) or self._rows.fingerprint(count) != fingerprint:
@@ -279,10 +275,13 @@ class RolloutService:
         self._changed = asyncio.Event()
 
     async def _dispatch(self) -> None:
-        """Begin groups while there is room, each once the directory knows of it."""
+        """Begin groups while there is room, each once the directory knows of it, some ``GATHER_S`` apart."""
+        last = 0.0
         try:
             while True:
                 await self._wake.wait()
+                await asyncio.sleep(last + GATHER_S - time.monotonic())
+                last = time.monotonic()
                 self._wake.clear()
                 await self._look_at_version()
                 async with self._beginning:
