@@ -84,7 +84,11 @@ def read_run(address: str) -> RunRecord:
 
 
 def check_environments(names: Iterable[str], setting: str, *addresses: str) -> None:
-    """See to it that each of ``names``, which ``setting`` gave, is an environment of one of the runs. Raises UserError."""
+    """See to it that each of ``names``, which ``setting`` gave, is an environment of one of the runs.
+
+    Raises:
+        UserError: one is not.
+    """
     known: dict[str, None] = {}
     for address in addresses:
         record = read_run(address)
