@@ -21,22 +21,22 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 UNSHARE = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
-def isolate() -> bool:
-    """Run this very command again inside namespaces of its own; returns inside, whether it got them."""
+def isolate(package: str = "benchmark") -> bool:
+    """Run this very command (``package``) again inside namespaces of its own; returns inside, whether it got them."""
     if MARK not in os.environ:
-        _run_again()
+        _run_again(package)
     isolated = os.environ[MARK] == "yes"
     if isolated:
         _loopback_up()
     return isolated
 
 
-def _run_again() -> NoReturn:
+def _run_again(package: str) -> NoReturn:
     prefix = next((one for one in (UNSHARE, [*UNSHARE, "--map-root-user"]) if _works(one)), None)
     if prefix is None:
         print("bench: no namespaces here: running on the machine's own network", file=sys.stderr)
     os.environ[MARK] = "no" if prefix is None else "yes"
-    command = [*(prefix or []), sys.executable, "-m", "benchmark", *sys.argv[1:]]
+    command = [*(prefix or []), sys.executable, "-m", package, *sys.argv[1:]]
     os.execvp(command[0], command)
 
 
