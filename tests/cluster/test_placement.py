@@ -73,10 +73,11 @@ def test_every_kind_of_work_lands_in_its_pool(nodes: dict[str, str], tmp_path: P
         summary = collect(config)
     assert summary.failed_fraction == 0.0
     where = {kind: {nodes.get(node, "head") for name, node in seen if kind in name} for kind in KINDS}
-    assert where == {"BlockWorker": {"agents"}, "ResourcesActor": {"sandbox"}, "ServeReplica": {"policy"}}
+    pools = {"BlockWorker": {"agents"}, "ResourcesActor": {"sandbox"}, "ServeReplica": {"policy"}}
+    assert where == {**pools, "Board": {"head"}}, "the board is where the driver is"
 
 
-KINDS = ("BlockWorker", "ResourcesActor", "ServeReplica")
+KINDS = ("BlockWorker", "ResourcesActor", "ServeReplica", "Board")
 
 
 class _watching:
