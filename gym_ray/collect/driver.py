@@ -28,6 +28,7 @@ from gym_ray.collect.judges import asked_judges, check_endpoints
 from gym_ray.collect.meters import Meters
 from gym_ray.collect.output.finalize import Summary, finalize, unfinished
 from gym_ray.collect.output.sinks import Sinks
+from gym_ray.collect.owner import owned
 from gym_ray.collect.part import Part
 from gym_ray.collect.pipeline import run_blocks
 from gym_ray.collect.progress import Progress
@@ -61,19 +62,20 @@ def collect(config: RunConfig) -> Summary:
     if needs_policy(config, judges):
         api_key(config.model)  # A missing key is told now, not by the first worker.
     run = RunDir.create(config.run_dir)
-    settings = config.model_dump(mode="json")
-    check_resumable(run, settings)
-    plan = copy_plan(run, RunDir.open(config.recorded)) if config.recorded else write_plan(run, config, servers)
-    write_config(run, settings)
-    with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
-        console = Console(file=terminal)
-        sinks = Sinks(config, run, partial(console.print, markup=False))
-        rest = remaining(run, plan, part)
-        if rest.rollouts:
-            _run(run, config, plan, rest, judges, interrupts, console, sinks)
-        summary = finalize(run, config, plan) if part.whole else unfinished(run, plan)
-        sinks.end(summary)
-    return replace(summary, interrupted=interrupts.count > 0)
+    with owned(run, part):
+        settings = config.model_dump(mode="json")
+        check_resumable(run, settings)
+        plan = copy_plan(run, RunDir.open(config.recorded)) if config.recorded else write_plan(run, config, servers)
+        write_config(run, settings)
+        with Interrupts() as interrupts, quiet(run) as terminal, ray_session():
+            console = Console(file=terminal)
+            sinks = Sinks(config, run, partial(console.print, markup=False))
+            rest = remaining(run, plan, part)
+            if rest.rollouts:
+                _run(run, config, plan, rest, judges, interrupts, console, sinks)
+            summary = finalize(run, config, plan) if part.whole else unfinished(run, plan)
+            sinks.end(summary)
+        return replace(summary, interrupted=interrupts.count > 0)
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 
 from gym_ray.collect.config import RunConfig
 from gym_ray.collect.fingerprint import check_resumable, redact, write_config
+from gym_ray.collect.owner import owned
+from gym_ray.collect.part import Part
 from gym_ray.collect.rundir import CONFIG, MANIFEST, RunDir
 from gym_ray.types.errors import UserError
 
@@ -173,3 +176,12 @@ def test_a_judge_may_be_served_elsewhere_but_is_the_same_one(run: RunDir) -> Non
     assert settle_config(run, config(run, judges={"default": moved, "further": judge}))
     with pytest.raises(UserError, match=r"judges\.default\.name: j there, k now"):
         settle_config(run, config(run, judges={"default": {**judge, "name": "k"}, "further": judge}))
+
+
+def test_two_cannot_work_on_one_run(run: RunDir) -> None:
+    first, other = Part(1, 2), Part(2, 2)
+    told = rf"process {os.getpid()} on .* works on it: wait for it"
+    with owned(run, first), owned(run, other), pytest.raises(UserError, match=told), owned(run, first):
+        pass
+    with owned(run, first):
+        pass
