@@ -25,7 +25,8 @@ killed (SIGKILL), by chance; a killed driver is started again, a lost node is re
 it is checked. Ends with a table; the exit code is 0 when nothing was lost, doubled, fabricated or thrown away.
 
   scripts/chaos                    40 kills, some five minutes
-  scripts/chaos kills=200 seed=7   the table of docs/reliability.md; half an hour on two cores
+  scripts/chaos kills=200 per_run=70 tasks=600 every=3 seed=11
+                                   the table of docs/reliability.md; 40 minutes on two busy cores
   scripts/chaos soak minutes=30    one driver that is never killed while the others are, once in a while; a sample of
                                    memory, file handles and threads every 15 s, and whether they grow
 
