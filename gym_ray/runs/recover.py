@@ -49,7 +49,7 @@ def recover(address: str) -> Summary:
         config = RunConfig.model_validate(yaml.safe_load(run.read(CONFIG)))
     except ValidationError as error:
         raise UserError("\n".join(f"{address}/{CONFIG}: {line}" for line in explain(error))) from error
-    if plan is None or plan.settings["order"] == LIVE:
+    if plan is None or plan.settings.get("order") == LIVE:
         plan = _plan_of(run)
     return finalize(run, config, plan)
 

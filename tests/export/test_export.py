@@ -256,7 +256,7 @@ def test_the_card_says_where_it_came_from(run: str, tmp_path: Path, capsys: pyte
         (["--to", "sft", "out=x", "reward_mix=1"], "nearest: reward_mi"),
         (["--to", "sft", "out=x", "best=0"], "best: "),
         (["--to", "sft", "out=x", "outcome=good"], "outcome[0]: "),
-        (["--to", "sft", "out=x", "env=other"], "env: 160 dropped"),
+        (["--to", "sft", "out=x", "env=other"], "env: no environment `other` in "),
         (["--to", "sft", "out=x", "where=any(rewards >= 1)"], "where: `rewards`: no such name; nearest: reward"),
         (["--to", "sft", "out=x", "where=mean(reward) >"], "where: cannot be read"),
         (["--to", "sft"], "out=FOLDER is missing"),
