@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gym_ray.runs.report.write import write_report
+from tests.support.endpoint import EndpointProcess
 from tests.support.shown_runs import EVIL, WEIGHTS, LiveRun, shown_rollouts, shown_run
 from tests.support.views import viewed
 
@@ -267,3 +273,49 @@ def test_a_live_run_grows_while_it_is_watched(page: Any, tmp_path: Path) -> None
         page.locator("tbody", has_text="evil").first.wait_for(timeout=60_000)
         assert page.locator("details[open]").count() == 1
         assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_a_collection_is_watched_from_its_plan_to_its_shards(page: Any, tmp_path: Path) -> None:
+    run, tasks = tmp_path / "run", tmp_path / "tasks.jsonl"
+    sums = [{"responses_create_params": {"input": f"sum {n} 1"}, "expected": n + 1} for n in range(60)]
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in sums))
+    with EndpointProcess("tests.support.scripts:play", latency=1.5) as base_url:
+        words = [f"env={Path('tests/support/envs.py').resolve()}:Sum", f"tasks={tasks}", f"run_dir={run}"]
+        words += ["model=openai", f"model.base_url={base_url}", "model.name=m", "model.max_concurrency=8"]
+        command = [sys.executable, "-m", "gym_ray.cli.main", "collect", *words, "collect.rollouts_per_task=4"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as collecting:
+            _wait_for(lambda: (run / "config.yaml").exists() or collecting.poll() is not None)
+            with viewed(str(run)) as url:
+                page.goto(f"{url}#rollouts")
+                assert _asked(f"{url}/api/status")["expected"] == 240
+                _wait_for(lambda: _asked(f"{url}/api/status")["found"] >= 8)
+                status = _asked(f"{url}/api/status")
+                assert (status["live"], status["in_flight"] > 0, status["error"]) == (True, True, "")
+                until(page, "#state", "in progress")
+                page.locator(".row").first.click()
+                page.wait_for_selector(".verdict")
+                rows_then = _asked(f"{url}/api/rollouts?limit=50")["rows"]
+                detail = _asked(f"{url}/api/rollouts/{rows_then[0]['task']}/{rows_then[0]['index']}")
+                assert {name: detail[name] for name in rows_then[0]} == rows_then[0]
+                page.click("#to-overview")
+                _wait_for(lambda: (_asked(f"{url}/api/overview") or {}).get("timeline"))
+                _, said = collecting.communicate(timeout=300)
+                assert collecting.returncode == 0, said.decode()[-2000:]
+                _wait_for(lambda: _asked(f"{url}/api/status")["state"] == "complete")
+                until(page, "#state", "240 of 240")
+                _wait_for(lambda: _asked(f"{url}/api/overview")["environments"]["sum"]["scored"] == 240)
+                assert _asked(f"{url}/api/rollouts?outcome=scored")["total"] == 240
+                assert _asked(f"{url}/api/status")["error"] == ""
+                page.locator("tbody tr", has_text="240").first.wait_for(timeout=60_000)
+
+
+def _asked(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=60) as reply:
+        return json.load(reply)
+
+
+def _wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.2)
