@@ -39,6 +39,8 @@ class CollectConfig(Settings):
     """Rollouts of each task: the group size."""
     num_agents: int = Field(1, ge=1)
     """Agent worker processes."""
+    max_agents: int | None = Field(None, ge=1)
+    """More workers come while all have their hands full, up to so many, and those without work go. None: never."""
     agent_cpus: float = Field(0.5, ge=0)
     """Ray CPUs reserved per agent worker."""
     agent_resources: dict[str, float] = Field(default_factory=dict)

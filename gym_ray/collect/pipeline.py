@@ -36,6 +36,11 @@ MAX_CALLS = 128
 OVERSUBSCRIPTION = 8
 """Rollouts at hand per rollout in flight: a block is held until its slowest rollout ends, which may take several
 times as long as most. What waits at hand costs next to nothing (``lanes.Boarding``)."""
+ELASTIC_OVERSUBSCRIPTION = 2
+"""The same where more workers may come: what one has at hand is none of theirs."""
+GROW_AT, SHRINK_AT = 0.7, 0.3
+"""A pool that may grow does, by as much as brings it to this share of the blocks that it can hold, and lets workers
+go that have none below that one."""
 PLAN_COLUMNS = ["task_number", "task_id", "environment", "first_index", "rollouts", "row"]
 
 
@@ -75,15 +80,26 @@ def planned_tasks(block: pa.Table) -> list[PlannedTask]:
 
 def block_tasks(config: CollectConfig, tasks: int) -> int:
     """Tasks per block: one group, or several small ones; fewer when there would be idle workers."""
-    rollouts = config.block_rollouts or max(CHEAP_BLOCK, OVERSUBSCRIPTION * config.in_flight // MAX_CALLS)
+    rollouts = config.block_rollouts or max(CHEAP_BLOCK, _at_hand(config) // MAX_CALLS)
     packed = max(1, rollouts // config.rollouts_per_task)
-    return max(1, min(packed, math.ceil(tasks / (config.num_agents * 4))))
+    return max(1, min(packed, math.ceil(tasks / (most_agents(config) * 4))))
 
 
 def concurrent_blocks(config: CollectConfig, tasks_per_block: int) -> int:
     """Blocks that one worker holds at once."""
     in_block = tasks_per_block * config.rollouts_per_task
-    return min(MAX_CALLS, max(4, math.ceil(OVERSUBSCRIPTION * config.in_flight / in_block)))
+    return min(MAX_CALLS, max(4, math.ceil(_at_hand(config) / in_block)))
+
+
+def most_agents(config: CollectConfig) -> int:
+    """Workers at most."""
+    return max(config.num_agents, config.max_agents or 0)
+
+
+def _at_hand(config: CollectConfig) -> int:
+    """Rollouts that one worker holds at once, in the air or not."""
+    elastic = most_agents(config) > config.num_agents
+    return (ELASTIC_OVERSUBSCRIPTION if elastic else OVERSUBSCRIPTION) * config.in_flight
 
 
 def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: WorkerSetup) -> Iterator[Receipt]:
@@ -96,7 +112,7 @@ def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: Worker
         UserError: a worker cannot go on.
     """
     config = setup.config.collect
-    _tune(DataContext.get_current(), config.num_agents)
+    _tune(DataContext.get_current(), most_agents(config))
     part = Part.parse(config.part)
     per_block = block_tasks(config, math.ceil(tasks / part.parts))
     # Files are read by a function of ours: Ray Data's own first reads samples of them in a task, and everything else
@@ -116,7 +132,7 @@ def run_blocks(plan_files: list[str], filesystem: Any, tasks: int, setup: Worker
         batch_format="pyarrow",
         num_cpus=config.agent_cpus,
         **_place(config),
-        **_pool(config.num_agents, concurrent_blocks(config, per_block)),
+        **_pool(config.num_agents, most_agents(config), concurrent_blocks(config, per_block)),
     )
     for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
@@ -154,14 +170,16 @@ def _place(config: CollectConfig) -> dict[str, Any]:
     return {**resources, **({"label_selector": config.agent_labels} if config.agent_labels else {})}
 
 
-def _pool(size: int, calls: int) -> dict[str, Any]:
-    """Arguments for a fixed pool of threaded actors; older releases spell the calls per actor differently.
+def _pool(least: int, most: int, calls: int) -> dict[str, Any]:
+    """Arguments for a pool of threaded actors; older releases spell the calls per actor differently.
+
+    One that grows lets go only actors without a block: all that they made is in the journal, and told.
 
     Ray restarts such actors and retries their tasks without limit, and that is right here: the journal makes
     every retry cheap, and lanes give up a row that keeps killing its worker.
     """
     strategy: dict[str, Any] = {
-        "size": size,
+        **({"size": least} if least == most else {"min_size": least, "max_size": most}),
         "max_tasks_in_flight_per_actor": calls + 4,
         "enable_true_multi_threading": True,
     }
@@ -170,11 +188,11 @@ def _pool(size: int, calls: int) -> dict[str, Any]:
     return {"compute": ActorPoolStrategy(**strategy), "max_concurrency": calls}
 
 
-def _tune(context: DataContext, num_agents: int) -> None:
+def _tune(context: DataContext, agents: int) -> None:
     """Settings that would otherwise abort, slow down or clutter a run of long rollouts."""
     # Among several workers the first one up would take all blocks. A lone one need not be waited for: Ray Data's
     # own actors start meanwhile, and until they are up it hands out one block at a time.
-    wait_s = 600 if num_agents > 1 else -1
+    wait_s = 600 if agents > 1 else -1
     wanted = {
         "execution_no_progress_timeout_s": -1,
         "memory_usage_poll_interval_s": None,
@@ -188,3 +206,5 @@ def _tune(context: DataContext, num_agents: int) -> None:
         if hasattr(context, name):  # Older releases lack some of them, and what they govern.
             setattr(context, name, value)
     context.issue_detectors_config.detectors = []
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = GROW_AT
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = SHRINK_AT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,9 +57,11 @@ def project(tmp_path: Path) -> Callable[[int], Path]:
 
 
 def gym_ray(*words: str, cwd: Path, env: dict[str, str], timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run ``gym-ray`` as a user does, to its end."""
+    """Run ``gym-ray`` as a user does, to its end. What was said is part of the test's transcript."""
     command = [sys.executable, "-m", "gym_ray.cli.main", *words]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    print(f"$ gym-ray {shlex.join(words)}\n{done.stdout}{done.stderr}# exit code {done.returncode}")
+    return done
 
 
 def user_environment(**more: str) -> dict[str, str]:

@@ -83,6 +83,8 @@ def test_blocks_hold_whole_groups_and_feed_every_worker() -> None:
     assert concurrent_blocks(CollectConfig(in_flight=1024), 64) == 128
     assert concurrent_blocks(CollectConfig(in_flight=4096), 8) == 128
     assert concurrent_blocks(CollectConfig(in_flight=1), 64) == 4
+    assert concurrent_blocks(CollectConfig(in_flight=256, max_agents=2), 64) == 8, "the rest is for those who may come"
+    assert block_tasks(CollectConfig(rollouts_per_task=1, max_agents=2), 16) == 2
 
 
 async def test_blocks_begin_in_order_and_keep_the_air_full() -> None:
