@@ -17,7 +17,7 @@ from gym_ray.collect.rundir import RunDir
 from gym_ray.service.rows import SERVICE
 
 STATE, RATES = f"{SERVICE}/state.json", f"{SERVICE}/rates.json"
-GATHER_S = 0.05
+GATHER_S = 0.01
 """Least time between two dispatches of groups, in seconds: each waits for a write of the state."""
 RATES_S = 10.0
 """Pass rates are written at most so often."""
