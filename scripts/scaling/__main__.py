@@ -1,7 +1,7 @@
 """``scripts/scale [--quick] [--only NAME] [--json FILE] [--before FILE] [--svg FILE]``: the scale simulation.
 
-Runs the real control code (routing, the list of replicas, board, journal, resources actors, the pipeline on Ray
-Data, agent workers) against simulated agents, replicas, workers and journals at growing sizes.
+Runs the real control code (routing, the list of replicas, board, journal, resources actors,
+agent workers) against simulated agents, replicas, workers and journals at growing sizes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmark.isolation import isolate
 from scaling.chart import draw
 from scaling.curve import Curve
 
-PARTS = ("routing", "board", "plan", "tokens", "journal", "worker", "exchanges", "listing", "reports", "pipeline")
-ON_RAY = frozenset({"listing", "reports", "pipeline"})
+PARTS = ("routing", "board", "plan", "tokens", "journal", "worker", "exchanges", "listing")
+ON_RAY = frozenset({"listing"})
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ def measure(quick: bool) -> list[Curve]:
     """The real board fed with the reports of 10 to 2,000 agents, 8 environments, 10 oldest flights each."""
     curve = Curve(
         "board",
-        "reports once a second and looks twice a second, 8 environments; Ray's own cost per call is in `reports`",
+        "reports once a second and looks twice a second, 8 environments; without Ray's own cost per call",
         "agents",
         ["board CPU %", "driver CPU %", "look kB", "board CPU % after 10 deaths each"],
     )

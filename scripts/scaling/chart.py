@@ -14,12 +14,11 @@ PANELS = [
     ("resume", 3, "start of one agent worker on a resume", "CPU-s"),
     ("board", 3, "board after 10 deaths of each agent", "CPU % of one core"),
     ("board", 1, "driver: two looks a second", "CPU % of one core"),
-    ("blocks", 1, "driver: Ray Data", "CPU-ms per block"),
     ("exchanges", 3, "one resources actor", "CPU % of one core"),
     ("worker", 2, "one agent worker", "MiB"),
 ]
 """Curve, column, title, unit of each panel."""
-WIDTH, HEIGHT, COLUMNS, LEFT, TOP, RIGHT, BOTTOM = 250, 190, 4, 44, 30, 12, 34
+WIDTH, HEIGHT, COLUMNS, LEFT, TOP, RIGHT, BOTTOM = 250, 196, 4, 44, 38, 12, 34
 NOW, BEFORE = "#2563eb", "#9ca3af"
 STYLE = (
     "text{font:10px sans-serif;fill:#374151}.t{font-weight:bold}.n{fill:none;stroke:#2563eb;stroke-width:2}"

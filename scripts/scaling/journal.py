@@ -8,7 +8,6 @@ import tempfile
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 from gym_ray.collect.journal.index import JournalIndex, scan
 from gym_ray.collect.rundir import RunDir
@@ -64,15 +63,11 @@ def _start_of_a_worker(run: RunDir, index: JournalIndex) -> float:
 
 
 def _setup(run: RunDir, index: JournalIndex) -> WorkerSetup:
-    more: dict[str, Any] = {}
-    if runs.knows(WorkerSetup, "dead_segments"):
-        more["dead_segments"] = frozenset(index.segments)
-    else:
-        # As Ray's object store hands it over: the arrays are mapped, the rest is unpickled.
-        buffers: list[pickle.PickleBuffer] = []
-        shared = pickle.dumps(index, protocol=5, buffer_callback=buffers.append)
-        more["earlier"] = lambda: pickle.loads(shared, buffers=buffers)
-    return WorkerSetup(run.address, runs.config(Path(run.address)), **more)
+    # As Ray's object store hands it over: the arrays are mapped, the rest is unpickled.
+    buffers: list[pickle.PickleBuffer] = []
+    shared = pickle.dumps(index, protocol=5, buffer_callback=buffers.append)
+    config = runs.config(Path(run.address))
+    return WorkerSetup(run.address, config, earlier=lambda: pickle.loads(shared, buffers=buffers))
 
 
 def _opened(setup: WorkerSetup) -> float:

@@ -6,11 +6,8 @@ import json
 import math
 import secrets
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gym_ray.collect.config import CollectConfig, RunConfig
 from gym_ray.collect.journal.frames import FILE_MAGIC, Kind, make_frame
@@ -70,13 +67,3 @@ def write_journal(run: RunDir, segments: int, rollouts: int, *, closed: bool = T
             frames.append(make_frame(Kind.CLOSE, 0, 0, 0, 0, math.nan, b""))
         name = f"worker{segment:05d}-{segment:08x}.seg"
         Path(run.path(f"{JOURNAL}/{name}")).write_bytes(b"".join(frames))
-
-
-def knows(kind: type, name: str) -> bool:
-    """Whether a dataclass of the code under measurement has a field."""
-    return any(one.name == name for one in fields(kind))
-
-
-def shape(values: list[float]) -> str:
-    """Median and extremes, for notes."""
-    return f"{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
