@@ -25,7 +25,7 @@ from tests.support.runs import check_exactly_once, parquet_rows
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.usefixtures("ray_cluster")]
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "gym_ray" / "models" / "tiny" / "weights"
-TASKS, TOKENS = 60, 200
+TASKS, TOKENS = 90, 200
 ENOUGH = 40_000
 """Bytes of the journal that some ten rollouts take."""
 

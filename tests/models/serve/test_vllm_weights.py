@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from gym_ray.models.config import ModelConfig, ServeConfig
@@ -20,6 +22,7 @@ from tests.models.serve.fakes import WEIGHTS
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
 APP = "weights"
+CONF = Path(__file__).parents[3] / "conf"
 TOLERANCE = 1e-3
 """Largest difference of a logprob between the engine and transformers, both in float32."""
 
@@ -33,9 +36,9 @@ def perturbed(seed: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def config() -> ModelConfig:
-    arguments = {"max_model_len": 2048, "enforce_eager": True, "dtype": "float32"}
-    env = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    serve = ServeConfig(path=str(WEIGHTS), engine_args=arguments, env=env, chat_template_kwargs={})
+    tiny = yaml.safe_load((CONF / "model" / "tiny.yaml").read_text())["serve"]
+    arguments = tiny["engine_args"] | {"max_model_len": 2048, "dtype": "float32"}
+    serve = ServeConfig(path=str(WEIGHTS), engine_args=arguments, env=tiny["env"], chat_template_kwargs={})
     return ModelConfig(kind="vllm", name="tiny", serve=serve)
 
 
@@ -97,6 +100,13 @@ def exact(reply: ModelReply) -> TurnTokens:
 LONG = "one two three four five six seven eight nine ten " * 12
 
 
+async def seconds_for(tokens: int, model: TurnModel) -> float:
+    """How long it takes now to sample so many tokens in each of four calls."""
+    began = time.monotonic()
+    await asyncio.gather(*(ask(model, f"how long {number}", tokens) for number in range(4)))
+    return time.monotonic() - began
+
+
 async def test_from_a_directory_and_from_tensors_alike_and_no_cached_block_outlives_its_weights(
     control: Any, model: TurnModel, tmp_path: Path
 ) -> None:
@@ -126,8 +136,9 @@ async def test_from_a_directory_and_from_tensors_alike_and_no_cached_block_outli
 async def test_an_update_in_flight_splits_a_generation_exactly_at_the_switch(control: Any, model: TurnModel) -> None:
     old, new = perturbed(1), perturbed(2)
     now = (await asyncio.to_thread(control.update_weights, tensors=old)).version
+    some_way = await seconds_for(150, model)
     calls = [asyncio.create_task(ask(model, f"story {number}", 700)) for number in range(4)]
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(some_way)
     update = await asyncio.to_thread(control.update_weights, tensors=new, mode="keep")
     assert 0 < update.pause_s < 30
     old_policy, new_policy = policy(old), policy(new)
@@ -145,8 +156,9 @@ async def test_an_update_in_flight_splits_a_generation_exactly_at_the_switch(con
 @pytest.mark.parametrize("mode", ["wait", "abort"])
 async def test_the_other_modes_leave_no_call_with_two_versions(control: Any, model: TurnModel, mode: Any) -> None:
     before = control.version()
+    some_way = await seconds_for(100, model)
     calls = [asyncio.create_task(ask(model, f"tale {number}", 300)) for number in range(4)]
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(some_way)
     late = asyncio.create_task(asyncio.to_thread(control.update_weights, tensors=perturbed(before), mode=mode))
     await asyncio.sleep(0.2 if mode == "wait" else 0.0)
     after = asyncio.create_task(ask(model, "a late one"))
@@ -157,8 +169,9 @@ async def test_the_other_modes_leave_no_call_with_two_versions(control: Any, mod
 
 
 async def test_a_pause_freezes_and_nothing_is_lost(control: Any, model: TurnModel) -> None:
+    some_way = await seconds_for(100, model)
     running = asyncio.create_task(ask(model, "go", 400))
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(some_way)
     await asyncio.to_thread(control.pause, "keep")
     held = asyncio.create_task(ask(model, "wait"))
     await asyncio.sleep(2.0)
