@@ -4,6 +4,9 @@ Ray listens on every interface, so tests that start it belong in a loopback-only
 (``scripts/test`` makes one). Workers inherit this process's environment: the repository root goes onto
 their ``PYTHONPATH``, so that classes defined in a test file can be unpickled there.
 
+Two xdist workers have a Ray each. What starts an engine goes first and what starts nothing last, so that neither worker
+is left alone with something long at the end.
+
 Property tests try the same examples each time, so that a change is blamed for what it did;
 ``--hypothesis-profile=default`` tries others.
 """
@@ -35,12 +38,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         starts = {item: any(map(item.get_closest_marker, ("ray", "vllm"))) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if starts[item] != (wanted == "with")])
         items[:] = [item for item in items if starts[item] == (wanted == "with")]
+    if wanted == "with":
+        # Ordered by file: with xdist each file is one worker's.
+        weight: dict[Path, int] = {}
+        for item in items:
+            weight[item.path] = max(weight.get(item.path, 0), _weight(item))
+        items.sort(key=lambda item: -weight[item.path])
+
+
+def _weight(item: pytest.Item) -> int:
+    """Roughly how long the start takes of what the test needs."""
+    return (2 if item.get_closest_marker("ray") else 0) + (1 if item.get_closest_marker("vllm") else 0)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, Any]]:
     """One small Ray for the whole session; yields what ``ray.init`` returned (address, session directory)."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"  # As ray_session has it.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     import ray
 
