@@ -100,7 +100,7 @@ def test_detached_stopped_and_resumed(head: Head, project: Callable[[int], Path]
         begun = gym_ray("submit", "--detach", *words, cwd=folder, env=head.env)
         assert begun.returncode == 0, begun.stdout + begun.stderr
         job = begun.stdout.split()[1]
-        wait_for(lambda: len(finished(run)) >= 4, 90, "four rollouts")
+        wait_for(lambda: len(finished(run)) >= 4, 240, "four rollouts")
 
         refused = gym_ray("submit", "resume", job, cwd=folder, env=head.env)
         assert refused.returncode == 2
