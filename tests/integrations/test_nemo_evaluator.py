@@ -141,5 +141,5 @@ def test_an_evaluation(evaluate: Evaluate) -> None:
 def test_an_evaluation_without_a_model_fails(evaluate: Evaluate) -> None:
     done, folder = evaluate("refuse", limit_samples=2)
     assert done.returncode != 0
-    assert "wrong key" in done.stdout + done.stderr
+    assert "why: gym-ray runs show" in done.stdout + done.stderr
     assert not (folder / "results.yml").exists()
