@@ -87,8 +87,8 @@ class TrackersConfig(Settings):
     """W&B's project, MLflow's experiment. The run is called like its directory."""
     samples: int = Field(50, ge=0)
     """Rollouts that go along at the end, evenly over the tasks."""
-    every_s: float = Field(10.0, gt=0)
-    """Seconds between two reports while the run goes on."""
+    every_s: float = Field(10.0, ge=0)
+    """Seconds between two reports while the run goes on. 0: each time there is something new."""
 
 
 class RunConfig(Settings):

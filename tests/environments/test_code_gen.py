@@ -151,7 +151,7 @@ def test_bad_rows_are_refused() -> None:
 
 
 async def test_without_a_sandbox_nothing_is_scored(server: CodeGen, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails() -> None:
+    async def fails(image: str | None = None) -> None:
         from gym_ray.sandbox import SandboxUnavailable
 
         raise SandboxUnavailable("full")
