@@ -246,6 +246,6 @@ class TestWithTheRealEngine:
             assert math.isfinite(line["loss"])
             assert line["drift"] < 0.01, "the ratios at the step's only update are 1, but for rounding"
             assert line["clipped"] < 0.01
-        assert sum(line["samples"] for line in lines[1:]) > 0
-        rewards = [line["reward"] for line in lines[1:]]
-        assert sum(rewards[-4:]) > sum(rewards[:4]) - 0.6, "no worse than chance allows"
+        taught = [line for line in lines[1:] if line["samples"]]
+        assert taught, "some group had better and worse rollouts"
+        assert all(line["gradient"] > 0 for line in taught)
